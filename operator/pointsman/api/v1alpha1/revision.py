@@ -1,0 +1,61 @@
+"""RoutingPolicyRevision: what decides an answer, frozen."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from pointsman.api.v1alpha1.meta import API_VERSION, ApiModel, Name, ObjectMeta, rule, rules
+from pointsman.api.v1alpha1.routing_policy import Triton
+from pointsman.api.v1alpha1.strategy import Strategy
+from pointsman.api.v1alpha1.tiers import Tier
+
+
+class RoutingPolicyRevisionSpec(ApiModel):
+    """A policy's decisive part with every default resolved. Its hash is of all but prices, keys and Triton's place."""
+
+    policy_ref: Annotated[Name, Field(description="Name of the policy that this is a revision of.")]
+    tiers: Annotated[
+        list[Tier],
+        Field(
+            min_length=1,
+            max_length=8,
+            description="Tiers as they were; prices and keys are the policy's current ones where it still has the tier.",
+            json_schema_extra={"x-kubernetes-list-type": "atomic"},
+        ),
+    ]
+    strategy: Annotated[Strategy, Field(description="Strategy with its defaults resolved.")]
+    triton: Annotated[
+        Triton | None, Field(description="Where the classifier ran when this was frozen; the policy's current one rules.")
+    ] = None
+
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": rules(
+            rule("self == oldSelf", "spec: a revision is immutable; change the RoutingPolicy instead")
+        )
+    }
+
+
+class RoutingPolicyRevision(ApiModel):
+    """One immutable state of a policy. Written by the operator alone."""
+
+    KIND: ClassVar[str] = "RoutingPolicyRevision"
+    PLURAL: ClassVar[str] = "routingpolicyrevisions"
+    SINGULAR: ClassVar[str] = "routingpolicyrevision"
+    SHORT_NAMES: ClassVar[tuple[str, ...]] = ("rprev",)
+    PRINTER_COLUMNS: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"name": "Policy", "type": "string", "jsonPath": ".spec.policyRef"},
+        {"name": "Strategy", "type": "string", "jsonPath": ".spec.strategy.type"},
+        {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+    )
+
+    api_version: Literal["pointsman.dev/v1alpha1"] = API_VERSION
+    kind: Literal["RoutingPolicyRevision"] = "RoutingPolicyRevision"
+    metadata: ObjectMeta
+    spec: RoutingPolicyRevisionSpec
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`."""
+        return f"{self.metadata.namespace}/{self.metadata.name}"

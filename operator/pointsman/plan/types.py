@@ -1,0 +1,152 @@
+"""The plan: values that say completely what one gateway's Envoys shall serve. Frozen, hashable, free of I/O."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+def digest(value: Any) -> str:
+    """Return 12 hex digits that name a dataclass or JSON value by its content."""
+    plain = asdict(value) if hasattr(value, "__dataclass_fields__") else value
+    canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """Bytes that must not be seen: neither in a repr nor in a log."""
+
+    value: bytes = field(repr=False)
+
+    def __str__(self) -> str:
+        """Show that there is something, not what."""
+        return "[redacted]"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One address of an upstream. `path_prefix` has no trailing slash (`/v1` of `https://api.example.com/v1`)."""
+
+    scheme: str
+    host: str
+    port: int
+    path_prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class SecretName:
+    """Where a tier's key lies: `namespace/name/key`. The bytes travel beside the plan, by SDS."""
+
+    namespace: str
+    name: str
+    key: str
+
+    @property
+    def resource(self) -> str:
+        """Name of the SDS resource."""
+        return f"{self.namespace}/{self.name}/{self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class TierPlan:
+    """A tier as one arm serves it."""
+
+    name: str
+    endpoints: tuple[Endpoint, ...]
+    model: str
+    api_key: SecretName | None
+    idle_timeout_ms: int
+    total_timeout_ms: int
+    namespace: str
+    """Namespace of the policy: two tenants never share a listener, so neither sees the other's key or statistics."""
+
+    @property
+    def id(self) -> str:
+        """Content name: Envoy's cluster and internal listener are named after it, so unchanged tiers are untouched."""
+        return f"{self.name}-{digest(self)}"
+
+
+@dataclass(frozen=True, slots=True)
+class TritonPlan:
+    """The Triton servers that classify for an arm: `host:port`, all with the same models."""
+
+    addresses: tuple[str, ...]
+
+    @property
+    def id(self) -> str:
+        """Name of the cluster."""
+        return f"triton-{digest(self)}"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierPlan:
+    """How a classifier's scores become a tier."""
+
+    model: str
+    """Triton model: `pm-<bundle sha256>`."""
+    triton: TritonPlan
+    deadline_ms: int
+    thresholds: tuple[tuple[str, int], ...]
+    """(tier, least score in permille), cheap to strong."""
+    per_intent: tuple[tuple[str, str], ...]
+    """(intent, tier)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArmPlan:
+    """One revision and its share of the traffic. Without classifier and pin, everything goes to the last tier."""
+
+    revision: str
+    weight_permille: int
+    tiers: tuple[TierPlan, ...]
+    classifier: ClassifierPlan | None = None
+    pinned: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CapturePlan:
+    """What text is sampled. Redaction and retention are the evaluator's, before and after it is stored."""
+
+    sample_permille: int
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyPlan:
+    """One policy as Envoy shall serve it."""
+
+    namespace: str
+    name: str
+    generation: int
+    hostnames: tuple[str, ...]
+    models: tuple[str, ...]
+    arms: tuple[ArmPlan, ...]
+    """With weight > 0, sum 1000; routed."""
+    warm: tuple[ArmPlan, ...] = ()
+    """Weight 0: clusters, listeners and secrets are in place, no route."""
+    capture: CapturePlan | None = None
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`."""
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayPlan:
+    """Everything that the Envoys with `node.cluster == gateway` shall serve, sorted by policy key."""
+
+    gateway: str
+    policies: tuple[PolicyPlan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Why a policy is not (fully) in the plan: a reason of the `Accepted` or `Programmed` condition, and words."""
+
+    policy: str
+    reason: str
+    message: str
