@@ -1,0 +1,44 @@
+"""Waiting for a condition with a deadline: the only way a test waits."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class NotInTimeError(AssertionError):
+    """The condition did not become true within its deadline."""
+
+
+async def until(
+    condition: Callable[[], T | Awaitable[T]], deadline_s: float = 10.0, every_s: float = 0.02, what: str = ""
+) -> T:
+    """Return the first truthy value of `condition`; raise `NotInTimeError` with the last value after `deadline_s`."""
+    end = time.monotonic() + deadline_s
+    while True:
+        value = condition()
+        result = await value if inspect.isawaitable(value) else value
+        if result:
+            return result
+        if time.monotonic() > end:
+            raise NotInTimeError(f"{what or condition!r} not true within {deadline_s} s; last value: {result!r}")
+        await asyncio.sleep(every_s)
+
+
+def until_sync(
+    condition: Callable[[], T], deadline_s: float = 10.0, every_s: float = 0.02, what: str = ""
+) -> T:
+    """Like `until`, for tests without an event loop."""
+    end = time.monotonic() + deadline_s
+    while True:
+        result = condition()
+        if result:
+            return result
+        if time.monotonic() > end:
+            raise NotInTimeError(f"{what or condition!r} not true within {deadline_s} s; last value: {result!r}")
+        time.sleep(every_s)
