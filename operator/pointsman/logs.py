@@ -1,0 +1,48 @@
+"""One JSON line per event on stderr, for all parts alike."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Final
+
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_LEVELS: Final = {"DEBUG": "debug", "INFO": "info", "WARNING": "warn", "ERROR": "error", "CRITICAL": "error"}
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one JSON object: time, level, component, logger, message, `extra`, exception."""
+
+    def __init__(self, component: str) -> None:
+        super().__init__()
+        self._component = component
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one line, whatever the message holds (JSON escapes line ends)."""
+        moment = datetime.fromtimestamp(record.created, tz=UTC)
+        line: dict[str, object] = {
+            "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": _LEVELS.get(record.levelname, record.levelname.lower()),
+            "component": self._component,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        extra = {key: value for key, value in vars(record).items() if key not in _STANDARD.union(line)}
+        line |= extra
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def configure(component: str, level: int = logging.INFO) -> None:
+    """Send every logger's events to stderr as JSON lines, and nowhere else. Call once, at the start."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter(component))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    # These tell every request at INFO: our own metrics count them already.
+    for noisy in ("httpx", "httpcore", "aiohttp.access", "urllib3", "kubernetes.client.rest"):
+        logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
