@@ -14,7 +14,9 @@ Redaction = Literal["Email", "Phone", "CreditCard", "IPAddress", "SecretKey"]
 class Capture(ApiModel):
     """Sampled text of requests and answers."""
 
-    sample_permille: Annotated[Permille, Field(description="Share of requests whose text is kept, in permille.")]
+    sample_permille: Annotated[
+        Permille, Field(description="Share of requests whose text is kept, in permille.")
+    ]
     max_bytes: Annotated[
         int | None,
         Field(

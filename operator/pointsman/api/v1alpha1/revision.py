@@ -27,7 +27,8 @@ class RoutingPolicyRevisionSpec(ApiModel):
     ]
     strategy: Annotated[Strategy, Field(description="Strategy with its defaults resolved.")]
     triton: Annotated[
-        Triton | None, Field(description="Where the classifier ran when this was frozen; the policy's current one rules.")
+        Triton | None,
+        Field(description="Where the classifier ran when this was frozen; the policy's current one rules."),
     ] = None
 
     model_config = ApiModel.model_config | {

@@ -177,7 +177,9 @@ class TrafficShare(ApiModel):
     revision: Annotated[
         str, Field(max_length=253, description="Name of a RoutingPolicyRevision, or always-strong.")
     ]
-    weight_permille: Annotated[int, Field(ge=0, le=1000, description="Its share of the traffic, in permille.")]
+    weight_permille: Annotated[
+        int, Field(ge=0, le=1000, description="Its share of the traffic, in permille.")
+    ]
 
 
 class RoutingPolicyStatus(ApiModel):

@@ -25,7 +25,8 @@ class Artifact(ApiModel):
         ),
     ]
     sha256: Annotated[
-        str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64, description="SHA-256 of the bundle file, in hex.")
+        str,
+        Field(pattern=r"^[0-9a-f]{64}$", max_length=64, description="SHA-256 of the bundle file, in hex."),
     ]
 
 

@@ -29,7 +29,9 @@ class TierEndpoint(ApiModel):
 class TierPrice(ApiModel):
     """What the tier costs, in US dollars per million tokens."""
 
-    input_per_million: Annotated[Price, Field(description="US dollars per million prompt tokens, as a string.")]
+    input_per_million: Annotated[
+        Price, Field(description="US dollars per million prompt tokens, as a string.")
+    ]
     output_per_million: Annotated[
         Price, Field(description="US dollars per million completion tokens, as a string.")
     ]
@@ -39,7 +41,8 @@ class TierTimeouts(ApiModel):
     """How long the tier may take. Unset: idle 60s, total 10m."""
 
     idle: Annotated[
-        Duration | None, Field(description="Longest silence, before the first byte or between two. Default 60s.")
+        Duration | None,
+        Field(description="Longest silence, before the first byte or between two. Default 60s."),
     ] = None
     total: Annotated[Duration | None, Field(description="Longest whole answer. Default 10m.")] = None
 
@@ -74,7 +77,9 @@ class Tier(ApiModel):
     ]
     api_key_ref: Annotated[
         SecretKeyRef | None,
-        Field(description="Bearer token for the endpoint, from a Secret in this namespace. Unset: no key is sent."),
+        Field(
+            description="Bearer token for the endpoint, from a Secret in this namespace. Unset: no key is sent."
+        ),
     ] = None
     price: Annotated[
         TierPrice | None, Field(description="What a token costs. Unset: the tier's cost is not counted.")

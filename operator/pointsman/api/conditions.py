@@ -1,0 +1,228 @@
+"""Conditions: every type and reason with its meaning, and the two pure functions that keep them.
+
+A reason belongs to one condition type and fixes its status, so that the two cannot contradict each other.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
+
+from pointsman.api.v1alpha1.meta import Condition
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Status = Literal["True", "False", "Unknown"]
+
+_LONGEST_MESSAGE: Final = 32768
+
+
+class ConditionType(StrEnum):
+    """Types of the conditions of a RoutingPolicy."""
+
+    sentence: str
+
+    def __new__(cls, value: str, sentence: str) -> Self:
+        """Take the value and the sentence that explains it."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.sentence = sentence
+        return member
+
+    ACCEPTED = (
+        "Accepted",
+        "The spec can be served: it is sound, what it refers to exists, and its hosts are free.",
+    )
+    CLASSIFIER_READY = "ClassifierReady", "Every Triton replica holds the classifier that the spec asks for."
+    PROGRAMMED = "Programmed", "Every Envoy of the gateway has acknowledged what the policy wants served."
+    PROGRESSING = "Progressing", "The revision that the spec asks for is in force, or nothing holds it up."
+    READY = "Ready", "All of the above: the traffic goes where this generation of the spec says."
+
+
+class ConditionReason(StrEnum):
+    """A reason: its value, the status that it implies, and one sentence. `TYPE` is its condition."""
+
+    TYPE: ClassVar[ConditionType]
+    status: Status
+    sentence: str
+
+    def __new__(cls, value: str, status: Status, sentence: str) -> Self:
+        """Take the value, the status and the sentence that explains it."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.status = status
+        member.sentence = sentence
+        return member
+
+
+class AcceptedReason(ConditionReason):
+    """Reasons of `Accepted`."""
+
+    ACCEPTED = "Accepted", "True", "The spec can be served."
+    INVALID_SPEC = "InvalidSpec", "False", "The stored spec breaks a rule of this version; apply it again."
+    HOST_CONFLICT = (
+        "HostConflict",
+        "False",
+        "An older policy holds one of the hostnames for one of the models.",
+    )
+    BUNDLE_MISMATCH = (
+        "BundleMismatch",
+        "False",
+        "The bundle has another number of tiers, or does not know an intent of perIntent.",
+    )
+    SECRET_NOT_FOUND = (
+        "SecretNotFound",
+        "False",
+        "A tier's apiKeyRef names a Secret or a key that is not there.",
+    )
+    REVISION_CONFLICT = (
+        "RevisionConflict",
+        "False",
+        "A revision of that name belongs to another object; delete it or rename the policy.",
+    )
+
+
+class ClassifierReadyReason(ConditionReason):
+    """Reasons of `ClassifierReady`."""
+
+    LOADED = "Loaded", "True", "Every Triton replica has loaded and warmed the bundle."
+    NOT_NEEDED = "NotNeeded", "True", "The strategy asks no classifier."
+    LOADING = "Loading", "False", "The bundle is being fetched, checked or loaded."
+    BUNDLE_NOT_FOUND = "BundleNotFound", "False", "Nothing is at artifact.uri."
+    FETCH_FAILED = "FetchFailed", "False", "artifact.uri could not be read; it is tried again."
+    DIGEST_MISMATCH = "DigestMismatch", "False", "What is at artifact.uri does not have artifact.sha256."
+    BUNDLE_REJECTED = (
+        "BundleRejected",
+        "False",
+        "The file is no bundle that this version can serve, or Triton refused it.",
+    )
+    TRITON_UNREACHABLE = "TritonUnreachable", "False", "A Triton replica does not answer; it is tried again."
+    FILE_ARTIFACTS_NOT_ALLOWED = (
+        "FileArtifactsNotAllowed",
+        "False",
+        "artifact.uri is a file://, and the operator runs without --allow-file-artifacts.",
+    )
+
+
+class ProgrammedReason(ConditionReason):
+    """Reasons of `Programmed`."""
+
+    ACKNOWLEDGED = "Acknowledged", "True", "Every connected Envoy of the gateway serves this generation."
+    PENDING = "Pending", "False", "The configuration is on its way; not every Envoy has acknowledged it."
+    QUARANTINED = "Quarantined", "False", "Envoy refused the configuration; its last good form is served."
+    NO_ENVOY = "NoEnvoy", "False", "No Envoy with this gateway's name is connected."
+    REVISION_NOT_FOUND = (
+        "RevisionNotFound",
+        "False",
+        "status.traffic names a revision that is not there; the last plan is served.",
+    )
+    NOT_ACCEPTED = "NotAccepted", "False", "The policy is not accepted, so nothing new is served."
+    XDS_UNREACHABLE = (
+        "XdsUnreachable",
+        "Unknown",
+        "No xds server says what the Envoys hold; they go on with what they have.",
+    )
+
+
+class ProgressingReason(ConditionReason):
+    """Reasons of `Progressing`."""
+
+    PROMOTED = "Promoted", "True", "The revision that the spec asks for has all of the traffic."
+    WAITING_FOR_CLASSIFIER = (
+        "WaitingForClassifier",
+        "False",
+        "The new revision takes no traffic before its classifier is ready.",
+    )
+    SUSPENDED = "Suspended", "False", "suspend is true: the new revision waits, the traffic stays as it is."
+    ALWAYS_STRONG = "AlwaysStrong", "False", "No revision is in force: all traffic goes to the last tier."
+    NOT_ACCEPTED = "NotAccepted", "False", "The policy is not accepted, so no revision comes into force."
+
+
+class ReadyReason(ConditionReason):
+    """Reasons of `Ready` beside those that it takes over from the condition that is its cause."""
+
+    READY = "Ready", "True", "The traffic goes where this generation of the spec says."
+    RECONCILING = "Reconciling", "Unknown", "The operator has not yet looked at this generation of the spec."
+
+
+AcceptedReason.TYPE = ConditionType.ACCEPTED
+ClassifierReadyReason.TYPE = ConditionType.CLASSIFIER_READY
+ProgrammedReason.TYPE = ConditionType.PROGRAMMED
+ProgressingReason.TYPE = ConditionType.PROGRESSING
+ReadyReason.TYPE = ConditionType.READY
+
+REASONS: Final[tuple[type[ConditionReason], ...]] = (
+    AcceptedReason,
+    ClassifierReadyReason,
+    ProgrammedReason,
+    ProgressingReason,
+    ReadyReason,
+)
+"""Every condition's reasons, in the order in which a cause is looked for; `Ready` last."""
+
+
+def rfc3339(moment: datetime) -> str:
+    """Return an aware time as Kubernetes writes it: UTC, whole seconds, `Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def condition(reason: ConditionReason, message: str, generation: int, now: datetime) -> Condition:
+    """Return the condition that `reason` belongs to; an empty message is the reason's own sentence."""
+    return Condition(
+        type=reason.TYPE.value,
+        status=reason.status,
+        observed_generation=generation,
+        last_transition_time=rfc3339(now),
+        reason=reason.value,
+        message=(message or reason.sentence)[:_LONGEST_MESSAGE],
+    )
+
+
+def set_condition(conditions: Sequence[Condition], new: Condition, now: datetime) -> list[Condition]:
+    """Return `conditions` with `new` in its type's place (else at the end).
+
+    `lastTransitionTime` is `now` if the status changed, else what it was; everything else is `new`'s.
+    """
+    old = find(conditions, new.type)
+    moved = old is None or old.status != new.status
+    stamped = new.model_copy(
+        update={"last_transition_time": rfc3339(now) if old is None or moved else old.last_transition_time}
+    )
+    if old is None:
+        return [*conditions, stamped]
+    return [stamped if c.type == new.type else c for c in conditions]
+
+
+def find(conditions: Sequence[Condition], kind: str) -> Condition | None:
+    """Return the condition of a type, or None."""
+    return next((c for c in conditions if c.type == kind), None)
+
+
+def summarize(conditions: Sequence[Condition], generation: int, now: datetime) -> Condition:
+    """Return `Ready`: False with the words of the first false condition in the order of `REASONS`.
+
+    With none false: Unknown while one is unknown, missing or of an older generation; else True.
+    `lastTransitionTime` is `now`: store the result with `set_condition`.
+    """
+    causes = [(r.TYPE, find(conditions, r.TYPE)) for r in REASONS if r is not ReadyReason]
+    fresh = [
+        (kind, c if c is not None and c.observed_generation >= generation else None) for kind, c in causes
+    ]
+    for status in ("False", "Unknown"):
+        for kind, cause in fresh:
+            if cause is not None and cause.status == status:
+                return Condition(
+                    type=ConditionType.READY.value,
+                    status=status,
+                    observed_generation=generation,
+                    last_transition_time=rfc3339(now),
+                    reason=cause.reason,
+                    message=f"{kind}: {cause.message}"[:_LONGEST_MESSAGE],
+                )
+    behind = [kind.value for kind, cause in fresh if cause is None]
+    if behind:
+        message = f"not yet computed for generation {generation}: {', '.join(behind)}"
+        return condition(ReadyReason.RECONCILING, message, generation, now)
+    return condition(ReadyReason.READY, "", generation, now)
