@@ -1,4 +1,4 @@
-"""A steady stream of chat requests against an entry, each with its outcome: for the demo, tests and benches."""
+"""A steady stream of chat requests against an entry, and what became of each: for the demo, tests and benches."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one request. Times are `time.monotonic()` seconds; `status` 0 means that no answer came."""
+    """What became of one request. Times: `time.monotonic()` seconds. `status` 0: no answer came."""
 
     prompt: str
     session: str
@@ -135,7 +135,8 @@ async def send(session: aiohttp.ClientSession, target: Target, prompt: Prompt, s
 
 def _answer(raw: bytes, *, streamed: bool) -> tuple[str, dict[str, int]]:
     """Return the answer's text and its usage from JSON or from an event stream."""
-    text, usage = "", {}
+    text = ""
+    usage: dict[str, int] = {}
     for event in _events(raw) if streamed else [raw]:
         try:
             data = json.loads(event)
