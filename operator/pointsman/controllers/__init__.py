@@ -1,1 +1,1 @@
-""""""
+"""Events in, one deduplicating queue with due times, reconciles out."""

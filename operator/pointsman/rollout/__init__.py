@@ -1,1 +1,1 @@
-""""""
+"""What a policy's rollout does next: observe, decide (pure), one action, one status write."""
