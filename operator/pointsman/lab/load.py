@@ -1,4 +1,4 @@
-"""A steady stream of chat requests against an entry, and what became of each: for the demo, tests and benches."""
+"""A steady stream of chat requests against an entry, and what became of each: for demo, tests and benches."""
 
 from __future__ import annotations
 
