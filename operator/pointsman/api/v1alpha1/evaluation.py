@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pointsman.api.v1alpha1.meta import ApiModel, Duration, Permille, rule, rules
+from pointsman.api.v1alpha1.cel import duration_between
+from pointsman.api.v1alpha1.meta import ApiModel, Permille, list_of
 
 Redaction = Literal["Email", "Phone", "CreditCard", "IPAddress", "SecretKey"]
 
@@ -30,20 +31,12 @@ class Capture(ApiModel):
         Field(
             max_length=5,
             description="What is struck out before anything is stored.",
-            json_schema_extra={"x-kubernetes-list-type": "set"},
+            json_schema_extra=list_of("set"),
         ),
     ] = Field(default_factory=list)
     retention: Annotated[
-        Duration | None,
-        Field(
-            description="How long text is kept. Default 168h.",
-            json_schema_extra=rules(
-                rule(
-                    "duration(self) >= duration('1m') && duration(self) <= duration('8760h')",
-                    "retention: must be from 1m to 8760h (days are not a unit here: 7 days are 168h)",
-                )
-            ),
-        ),
+        Annotated[str, Field(max_length=32), duration_between("1m", "8760h", "168h")] | None,
+        Field(description="How long text is kept. Default 168h."),
     ] = None
 
 

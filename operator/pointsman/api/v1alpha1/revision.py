@@ -6,14 +6,14 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from pointsman.api.v1alpha1.meta import API_VERSION, ApiModel, Name, ObjectMeta, rule, rules
+from pointsman.api.v1alpha1.meta import API_VERSION, ApiModel, Name, ObjectMeta, list_of, rule, rules
 from pointsman.api.v1alpha1.routing_policy import Triton
 from pointsman.api.v1alpha1.strategy import Strategy
 from pointsman.api.v1alpha1.tiers import Tier
 
 
 class RoutingPolicyRevisionSpec(ApiModel):
-    """A policy's decisive part with every default resolved. Its hash is of all but prices, keys and Triton's place."""
+    """A policy's decisive part, defaults resolved. Hashed are all but prices, keys and Triton's place."""
 
     policy_ref: Annotated[Name, Field(description="Name of the policy that this is a revision of.")]
     tiers: Annotated[
@@ -21,19 +21,24 @@ class RoutingPolicyRevisionSpec(ApiModel):
         Field(
             min_length=1,
             max_length=8,
-            description="Tiers as they were; prices and keys are the policy's current ones where it still has the tier.",
-            json_schema_extra={"x-kubernetes-list-type": "atomic"},
+            description=(
+                "Tiers as they were; prices and keys are the policy's current ones, where it has the tier."
+            ),
+            json_schema_extra=list_of("atomic"),
         ),
     ]
     strategy: Annotated[Strategy, Field(description="Strategy with its defaults resolved.")]
     triton: Annotated[
         Triton | None,
-        Field(description="Where the classifier ran when this was frozen; the policy's current one rules."),
+        Field(description="Where the classifier ran when this was frozen; the policy's own rules."),
     ] = None
 
     model_config = ApiModel.model_config | {
         "json_schema_extra": rules(
-            rule("self == oldSelf", "spec: a revision is immutable; change the RoutingPolicy instead")
+            rule(
+                "self == oldSelf",
+                "is immutable; change the RoutingPolicy instead, which makes a new revision",
+            )
         )
     }
 

@@ -6,20 +6,33 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
+from pointsman.api.v1alpha1.cel import matches, needs
 from pointsman.api.v1alpha1.evaluation import Evaluation
-from pointsman.api.v1alpha1.meta import API_VERSION, ApiModel, Condition, Name, ObjectMeta, rule, rules
+from pointsman.api.v1alpha1.meta import (
+    API_VERSION,
+    PORT_PATTERN,
+    ApiModel,
+    Condition,
+    Name,
+    ObjectMeta,
+    list_map,
+    list_of,
+    rule,
+    rules,
+)
 from pointsman.api.v1alpha1.strategy import Strategy
-from pointsman.api.v1alpha1.tiers import Tier
+from pointsman.api.v1alpha1.tiers import ModelName, Tier
 
 Hostname = Annotated[
     str,
-    Field(
-        min_length=1,
-        max_length=253,
-        pattern=r"^(\*|(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)$",
+    Field(min_length=1, max_length=253),
+    matches(
+        r"^(\*|(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)$",
+        "must be a lower-case host name without scheme, port or path, for instance llm.example.com; "
+        "*.example.com and * are patterns",
     ),
 ]
-ModelName = Annotated[str, Field(min_length=1, max_length=253, pattern=r'^[^"\\\x00-\x1f]+$')]
+"""A host name, `*.` and a domain, or `*`."""
 
 
 class GatewayRef(ApiModel):
@@ -37,7 +50,7 @@ class Match(ApiModel):
             min_length=1,
             max_length=16,
             description="Hostnames, exact or with a leading *. ; * alone matches every host.",
-            json_schema_extra={"x-kubernetes-list-type": "set"},
+            json_schema_extra=list_of("set"),
         ),
     ]
     models: Annotated[
@@ -46,19 +59,21 @@ class Match(ApiModel):
             min_length=1,
             max_length=16,
             description="Values of the request's model that this policy answers for, for instance auto.",
-            json_schema_extra={"x-kubernetes-list-type": "set"},
+            json_schema_extra=list_of("set"),
         ),
     ]
 
 
 TritonUrl = Annotated[
     str,
-    Field(
-        min_length=8,
-        max_length=512,
-        pattern=r"^http://[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?:[0-9]{1,5}$",
+    Field(min_length=8, max_length=512),
+    matches(
+        rf"^http://[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?:{PORT_PATTERN}$",
+        "must be http://HOST:PORT of one replica, without a path, for instance http://triton-0:8000; "
+        "Triton's HTTP port speaks no TLS",
     ),
 ]
+"""Address of one Triton server."""
 
 
 class TritonExternal(ApiModel):
@@ -70,7 +85,7 @@ class TritonExternal(ApiModel):
             min_length=1,
             max_length=16,
             description="HTTP addresses of the replicas themselves (not of a Service), http://HOST:PORT.",
-            json_schema_extra={"x-kubernetes-list-type": "set"},
+            json_schema_extra=list_of("set"),
         ),
     ]
 
@@ -94,46 +109,42 @@ class Rollout(ApiModel):
         ),
     ]
 
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": needs(
+            first="must be written; Direct brings a revision into force as soon as its classifier is ready"
+        )
+    }
+
 
 _STRATEGY_RULES: Final = (
     rule(
-        "(self.strategy.type == 'Classifier') == has(self.strategy.classifier)",
-        "strategy: type Classifier needs strategy.classifier, and no other type takes it; set one or change type",
-    ),
-    rule(
-        "(self.strategy.type == 'Pinned') == has(self.strategy.pinned)",
-        "strategy: type Pinned needs strategy.pinned, and no other type takes it; set one or change type",
-    ),
-    rule(
         "self.strategy.type != 'Classifier' || has(self.triton)",
-        "triton: a Classifier needs a Triton to run on; set triton.external.urls",
+        "must be set where strategy.type is Classifier: the classifier runs there; add triton.external.urls",
+        ".triton",
     ),
     rule(
         "!has(self.strategy.pinned) || self.tiers.exists(t, t.name == self.strategy.pinned.tier)",
-        "strategy.pinned.tier: must be the name of one of tiers",
+        "must be the name of one of tiers; correct it or add the tier",
+        ".strategy.pinned.tier",
     ),
     rule(
         "!has(self.strategy.classifier) || !has(self.strategy.classifier.thresholds) || "
         "self.strategy.classifier.thresholds.all(x, self.tiers.exists(t, t.name == x.tier))",
-        "strategy.classifier.thresholds: each tier must be the name of one of tiers",
+        "each tier must be the name of one of tiers; correct it or add the tier",
+        ".strategy.classifier.thresholds",
     ),
     rule(
         "!has(self.strategy.classifier) || !has(self.strategy.classifier.thresholds) || "
         "self.strategy.classifier.thresholds.all(x, x.tier != self.tiers[size(self.tiers) - 1].name)",
-        "strategy.classifier.thresholds: the last tier is the fallback and takes no threshold; "
+        "the last tier is the fallback and takes no threshold; "
         "name a cheaper tier and the score from which it is good enough",
+        ".strategy.classifier.thresholds",
     ),
     rule(
         "!has(self.strategy.classifier) || !has(self.strategy.classifier.perIntent) || "
         "self.strategy.classifier.perIntent.all(x, self.tiers.exists(t, t.name == x.tier))",
-        "strategy.classifier.perIntent: each tier must be the name of one of tiers",
-    ),
-    rule(
-        "!has(self.strategy.classifier) || "
-        "(has(self.strategy.classifier.thresholds) && size(self.strategy.classifier.thresholds) > 0) || "
-        "(has(self.strategy.classifier.perIntent) && size(self.strategy.classifier.perIntent) > 0)",
-        "strategy.classifier: set thresholds or perIntent, or every request goes to the last tier "
-        "(which type Pinned says more plainly)",
+        "each tier must be the name of one of tiers; correct it or add the tier",
+        ".strategy.classifier.perIntent",
     ),
 )
 
@@ -150,11 +161,11 @@ class RoutingPolicySpec(ApiModel):
             max_length=8,
             description="Models to choose from, cheapest first; the last is the fallback.",
             # atomic, not a map: the order is the meaning
-            json_schema_extra={"x-kubernetes-list-type": "atomic"}
+            json_schema_extra=list_of("atomic")
             | rules(
                 rule(
                     "self.all(t, self.exists_one(u, u.name == t.name))",
-                    "tiers: names must be unique; rename one of them",
+                    "must not have two tiers of the same name; rename one of them",
                 )
             ),
         ),
@@ -168,7 +179,10 @@ class RoutingPolicySpec(ApiModel):
         Field(description="true freezes the rollout where it is; traffic and guards go on. Default false."),
     ] = None
 
-    model_config = ApiModel.model_config | {"json_schema_extra": rules(*_STRATEGY_RULES)}
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": rules(*_STRATEGY_RULES)
+        | needs(rollout="must be written: rollout: {first: Direct} says how a change comes into force")
+    }
 
 
 class TrafficShare(ApiModel):
@@ -193,7 +207,7 @@ class RoutingPolicyStatus(ApiModel):
         Field(
             max_length=16,
             description="Accepted, ClassifierReady, Programmed, Progressing, summed up in Ready.",
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+            json_schema_extra=list_map("type"),
         ),
     ] = Field(default_factory=list)
     stable_revision: Annotated[
@@ -207,7 +221,7 @@ class RoutingPolicyStatus(ApiModel):
         Field(
             max_length=4,
             description="The traffic in force. Empty means always-strong: all of it to the last tier.",
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["revision"]},
+            json_schema_extra=list_map("revision"),
         ),
     ] = Field(default_factory=list)
 
@@ -238,6 +252,17 @@ class RoutingPolicy(ApiModel):
     metadata: ObjectMeta
     spec: RoutingPolicySpec
     status: RoutingPolicyStatus = Field(default_factory=RoutingPolicyStatus)
+
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": rules(
+            rule(
+                # a revision is named <policy>-<10 hex> and must be a label's value: 63 characters
+                "self.metadata.name.size() <= 52 && !self.metadata.name.contains('.')",
+                "metadata.name: must have at most 52 characters and no dot, as revisions are named after it; "
+                "shorten it",
+            )
+        )
+    }
 
     @property
     def key(self) -> str:

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pointsman.api.v1alpha1.meta import ApiModel, Duration, Name, Permille, rule, rules
+from pointsman.api.v1alpha1.cel import duration_between, matches, needs
+from pointsman.api.v1alpha1.meta import ApiModel, Name, Permille, list_map, rule, rules
 
 
 class Artifact(ApiModel):
@@ -17,17 +18,31 @@ class Artifact(ApiModel):
         Field(
             min_length=1,
             max_length=1024,
-            pattern=r"^(configmap|https|file)://\S+$",
             description=(
                 "configmap://NAME[/KEY] in this namespace (default key bundle.zip), https://…, or file:///… "
                 "where the operator runs with --allow-file-artifacts."
             ),
         ),
+        matches(
+            r"^(configmap://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[-._a-zA-Z0-9]+)?|https://[!-~]+|file:///[!-~]+)$",
+            "must be configmap://NAME, configmap://NAME/KEY, https://… or file:///…; "
+            "for instance configmap://support-bundle",
+        ),
     ]
     sha256: Annotated[
         str,
-        Field(pattern=r"^[0-9a-f]{64}$", max_length=64, description="SHA-256 of the bundle file, in hex."),
+        Field(max_length=64, description="SHA-256 of the bundle file, in hex."),
+        matches(
+            r"^[0-9a-f]{64}$",
+            "must be the 64 lower-case hex digits that sha256sum prints for the bundle file",
+        ),
     ]
+
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": needs(
+            sha256="must be set, or a changed file would change the routing; sha256sum FILE prints it"
+        )
+    }
 
 
 class Threshold(ApiModel):
@@ -57,29 +72,32 @@ class Classifier(ApiModel):
         Field(
             max_length=7,
             description="One threshold for each tier that may serve by score.",
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["tier"]},
+            json_schema_extra=list_map("tier"),
         ),
     ] = Field(default_factory=list)
     per_intent: Annotated[
         list[IntentRule],
         Field(
             max_length=128,
-            description="Intents with a fixed tier.",
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["intent"]},
+            description="Intents with a fixed tier, which goes before any threshold.",
+            json_schema_extra=list_map("intent"),
         ),
     ] = Field(default_factory=list)
     deadline: Annotated[
-        Duration | None,
-        Field(
-            description="Longest wait for the classifier; after it the last tier serves. Default 50ms.",
-            json_schema_extra=rules(
-                rule(
-                    "duration(self) >= duration('5ms') && duration(self) <= duration('5s')",
-                    "deadline: must be from 5ms to 5s; 50ms is the default",
-                )
-            ),
-        ),
+        Annotated[str, Field(max_length=32), duration_between("5ms", "5s", "50ms")] | None,
+        Field(description="Longest wait for the classifier; after it the last tier serves. Default 50ms."),
     ] = None
+
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": rules(
+            rule(
+                "(has(self.thresholds) && size(self.thresholds) > 0) || "
+                "(has(self.perIntent) && size(self.perIntent) > 0)",
+                "must set thresholds or perIntent, or every request goes to the last tier "
+                "(which type: Pinned says more plainly)",
+            )
+        )
+    }
 
 
 class Pinned(ApiModel):
@@ -97,3 +115,24 @@ class Strategy(ApiModel):
     ]
     classifier: Annotated[Classifier | None, Field(description="Settings of type Classifier.")] = None
     pinned: Annotated[Pinned | None, Field(description="Settings of type Pinned.")] = None
+
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": rules(
+            *(
+                entry
+                for kind, member in (("Classifier", "classifier"), ("Pinned", "pinned"))
+                for entry in (
+                    rule(
+                        f"self.type != '{kind}' || has(self.{member})",
+                        f"must be set where type is {kind}; add it or change type",
+                        f".{member}",
+                    ),
+                    rule(
+                        f"self.type == '{kind}' || !has(self.{member})",
+                        f"is only for type {kind}; remove it or change type",
+                        f".{member}",
+                    ),
+                )
+            )
+        )
+    }
