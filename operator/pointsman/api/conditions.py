@@ -98,6 +98,16 @@ class ClassifierReadyReason(ConditionReason):
         "False",
         "The file is no bundle that this version can serve, or Triton refused it.",
     )
+    BUNDLE_MISMATCH = (
+        "BundleMismatch",
+        "False",
+        "The bundle scores another number of tiers, or does not know an intent of perIntent.",
+    )
+    RELOADING = (
+        "Reloading",
+        "False",
+        "A Triton replica lost the bundle; it is loaded again, and the last tier serves what it cannot classify.",
+    )
     TRITON_UNREACHABLE = "TritonUnreachable", "False", "A Triton replica does not answer; it is tried again."
     FILE_ARTIFACTS_NOT_ALLOWED = (
         "FileArtifactsNotAllowed",
