@@ -1,0 +1,63 @@
+"""One lab for all end-to-end tests, a classifier trained on the repository's data, and a policy that uses it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from stack import HOST, Bundle, Stack, config_map, pointsman
+
+from pointsman.routers import dataset
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DATA = REPOSITORY / "data" / "mmlu-pro"
+CHEAP, STRONG = "gemini-1.5-flash-002", "gemini-1.5-pro-002"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test here: it needs the whole lab."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.lab)
+            item.add_marker(pytest.mark.timeout(300))
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A linear classifier, trained by the command that users have."""
+    out = tmp_path_factory.mktemp("bundle") / "bundle.zip"
+    report = pointsman(
+        "train", "--data", str(DATA), "--cheap", CHEAP, "--strong", STRONG, "--out", str(out), "--json"
+    )
+    threshold = json.loads(report.stdout)["thresholdPermille"]
+    return Bundle(out.read_bytes(), int(threshold))
+
+
+@pytest.fixture(scope="session")
+def texts() -> list[str]:
+    """Prompts of the test split."""
+    problem = dataset.load(DATA, (CHEAP, STRONG))
+    return list(problem.split()[2].texts)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A lab whose tiers answer at once: nothing here is about the latency of models."""
+    state = tmp_path_factory.mktemp("lab")
+    pointsman("lab", "up", "--detach", "--state", str(state), "--tier-speed", "1000", deadline_s=300)
+    try:
+        yield Stack(state)
+    finally:
+        pointsman("lab", "down", "--state", str(state))
+
+
+@pytest.fixture(scope="session")
+def routed(stack: Stack, bundle: Bundle) -> str:
+    """A policy on `HOST` whose classifier is in force; returns its name."""
+    stack.apply(config_map("chaos-bundle", bundle))
+    stack.apply(stack.policy("chaos", host=HOST, **stack.classified(bundle, "chaos-bundle")))
+    stack.ready("chaos")
+    return "chaos"
