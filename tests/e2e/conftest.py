@@ -1,4 +1,4 @@
-"""One lab for all end-to-end tests, a classifier trained on the repository's data, and a policy that uses it."""
+"""One lab for all end-to-end tests, a classifier trained on the repository's data, a policy with it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stack import HOST, Bundle, Stack, config_map, pointsman
 
 from pointsman.routers import dataset
+from stack import HOST, Bundle, Stack, config_map, pointsman
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DATA = REPOSITORY / "data" / "mmlu-pro"
@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A linear classifier, trained by the command that users have."""
+    """Return a linear classifier, trained by the command that users have."""
     out = tmp_path_factory.mktemp("bundle") / "bundle.zip"
     report = pointsman(
         "train", "--data", str(DATA), "--cheap", CHEAP, "--strong", STRONG, "--out", str(out), "--json"
@@ -45,7 +45,7 @@ def texts() -> list[str]:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A lab whose tiers answer at once: nothing here is about the latency of models."""
+    """Run a lab whose tiers answer at once: nothing here is about models' latency."""
     state = tmp_path_factory.mktemp("lab")
     pointsman("lab", "up", "--detach", "--state", str(state), "--tier-speed", "1000", deadline_s=300)
     try:
@@ -56,7 +56,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def routed(stack: Stack, bundle: Bundle) -> str:
-    """A policy on `HOST` whose classifier is in force; returns its name."""
+    """Apply a policy on `HOST`, wait for its classifier, return its name."""
     stack.apply(config_map("chaos-bundle", bundle))
     stack.apply(stack.policy("chaos", host=HOST, **stack.classified(bundle, "chaos-bundle")))
     stack.ready("chaos")

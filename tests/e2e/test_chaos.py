@@ -6,11 +6,11 @@ import asyncio
 from collections import Counter
 
 import pytest
-from stack import HOST, Stack, condition, endless
-from wait import until
 
 from pointsman.contract import FAIL_OPEN, Reason
 from pointsman.lab.load import Load, Outcome
+from stack import HOST, Stack, condition, endless
+from wait import until
 
 RATE = 40.0
 
@@ -38,7 +38,7 @@ def _failed(outcomes: list[Outcome]) -> list[Outcome]:
 async def test_killing_a_control_part_loses_no_request_and_no_state(
     stack: Stack, routed: str, texts: list[str], part: str
 ) -> None:
-    """Each control part dies by kill -9 under load: every request is classified, the status stays as it was."""
+    """Each control part dies by kill -9: every request is classified, the status stays as it was."""
     before = stack.get(routed)["status"]
 
     async def kill(_: Load) -> None:
@@ -78,7 +78,7 @@ async def test_what_the_access_log_loses_is_counted_as_lost(
 async def test_without_triton_every_request_is_answered_by_strong_and_counted(
     stack: Stack, routed: str, texts: list[str]
 ) -> None:
-    """Triton dies by kill -9 and comes back empty: strong answers meanwhile, and classification resumes ≤ 10 s later."""
+    """Triton dies and comes back empty: strong answers meanwhile, classification resumes within 10 s."""
     died_at = back_at = resumed_at = 0.0
 
     async def kill(load: Load) -> None:

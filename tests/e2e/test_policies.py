@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import aiohttp
-from stack import Bundle, Stack, condition, config_map
-from wait import until_sync
 
 from pointsman.contract import ALWAYS_STRONG, Reason
 from pointsman.lab.load import Outcome, Prompt, send
+from stack import Bundle, Stack, condition, config_map
+from wait import until_sync
 
 
 async def _ask(stack: Stack, host: str, model: str = "auto", count: int = 10) -> list[Outcome]:
@@ -17,8 +17,10 @@ async def _ask(stack: Stack, host: str, model: str = "auto", count: int = 10) ->
         return [await send(session, target, Prompt(f"q{i}", f"question {i}"), f"s{i}") for i in range(count)]
 
 
-async def test_a_recreated_policy_serves_strong_until_its_classifier_is_proven(stack: Stack, bundle: Bundle) -> None:
-    """Deleted and created again while its bundle is gone: no request meets the old revision before it is ready."""
+async def test_a_recreated_policy_serves_strong_until_its_classifier_is_proven(
+    stack: Stack, bundle: Bundle
+) -> None:
+    """Re-created while its bundle is gone: no request meets the old revision before it is ready."""
     stack.apply(config_map("again-bundle", bundle))
     manifest = stack.policy("again", **stack.classified(bundle, "again-bundle"))
     stack.apply(manifest)
@@ -42,7 +44,7 @@ async def test_a_recreated_policy_serves_strong_until_its_classifier_is_proven(s
 
 
 async def test_a_policy_restored_without_status_is_safe_and_recovers(stack: Stack) -> None:
-    """A backup restores policy and revision without status and with a dead owner: adopted by nobody, rebuilt."""
+    """A backup restores policy and revision without status, with a dead owner: rebuilt, not adopted."""
     manifest = stack.policy("restored", strategy={"type": "Pinned", "pinned": {"tier": "cheap"}})
     stack.apply(manifest)
     name = stack.ready("restored")["status"]["stableRevision"]
@@ -79,12 +81,18 @@ async def test_two_policies_share_a_host_by_model(stack: Stack) -> None:
 
 async def test_the_older_policy_holds_a_host_and_model(stack: Stack) -> None:
     """Two policies want the same host and model: the holder keeps it, the other says who holds it."""
-    first = stack.policy("holder", host="held.example.com", strategy={"type": "Pinned", "pinned": {"tier": "cheap"}})
+    first = stack.policy(
+        "holder", host="held.example.com", strategy={"type": "Pinned", "pinned": {"tier": "cheap"}}
+    )
     stack.apply(first)
     stack.ready("holder")
     stack.apply(stack.policy("intruder", host="held.example.com"))
     found = until_sync(
-        lambda: condition(stack.get("intruder"), "Accepted").get("reason") == "HostConflict" and stack.get("intruder"), 20
+        lambda: (
+            condition(stack.get("intruder"), "Accepted").get("reason") == "HostConflict"
+            and stack.get("intruder")
+        ),
+        20,
     )
     assert "default/holder" in condition(found, "Accepted")["message"]
     assert {o.tier for o in await _ask(stack, "held.example.com")} == {"cheap"}

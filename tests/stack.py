@@ -15,17 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from wait import until_sync
 
 from pointsman.lab.kubectl import Kubectl
 from pointsman.lab.load import Prompt, Target
+from wait import until_sync
 
 HOST = "chaos.example.com"
 POLICIES = "/apis/pointsman.dev/v1alpha1/namespaces/{}/routingpolicies"
 REVISIONS = "/apis/pointsman.dev/v1alpha1/namespaces/{}/routingpolicyrevisions"
 
 
-def pointsman(*arguments: str, deadline_s: float = 120, check: bool = True) -> subprocess.CompletedProcess[str]:
+def pointsman(
+    *arguments: str, deadline_s: float = 120, check: bool = True
+) -> subprocess.CompletedProcess[str]:
     """Run the command line as a user does."""
     command = [str(Path(sys.executable).with_name("pointsman")), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=deadline_s, check=False)
@@ -56,7 +58,9 @@ class Stack:
 
     def status(self) -> dict[str, Any]:
         """Return `pointsman lab status --json`."""
-        return json.loads(pointsman("lab", "status", "--state", str(self.state), "--json", check=False).stdout)
+        return json.loads(
+            pointsman("lab", "status", "--state", str(self.state), "--json", check=False).stdout
+        )
 
     def part(self, name: str) -> dict[str, Any]:
         """Return one part's status."""
@@ -159,11 +163,15 @@ class Stack:
         try:
             return until_sync(settled, deadline_s, 0.1)
         except AssertionError:
-            raise AssertionError(f"{name} is not Ready: {json.dumps(self.get(name).get('status'), indent=1)}") from None
+            raise AssertionError(
+                f"{name} is not Ready: {json.dumps(self.get(name).get('status'), indent=1)}"
+            ) from None
 
     def drop(self, name: str) -> None:
         """Delete a policy and wait until it is gone."""
-        self.kube.delete({"apiVersion": "pointsman.dev/v1alpha1", "kind": "RoutingPolicy", "metadata": {"name": name}})
+        self.kube.delete(
+            {"apiVersion": "pointsman.dev/v1alpha1", "kind": "RoutingPolicy", "metadata": {"name": name}}
+        )
 
         def gone() -> bool:
             items = self.kube.get(POLICIES.format("default"))["items"]
@@ -173,7 +181,11 @@ class Stack:
 
     def evaluator(self, path: str) -> Any:
         """GET a path of the evaluator."""
-        return httpx.get(f"http://{self.part('evaluator')['address']}{path}", timeout=10).raise_for_status().json()
+        return (
+            httpx.get(f"http://{self.part('evaluator')['address']}{path}", timeout=10)
+            .raise_for_status()
+            .json()
+        )
 
     def stats(self, pattern: str) -> dict[str, int]:
         """Return Envoy's counters whose names match."""
