@@ -16,12 +16,13 @@ from kubernetes.aio import config as kube_config
 from kubernetes.aio.client import ApiClient, Configuration
 from prometheus_client import CollectorRegistry
 
+from pointsman import __version__
 from pointsman.kube.errors import TOO_MANY, KubeError, Unavailable, refusal
 from pointsman.kube.metrics import KubeMetrics
 from pointsman.kube.resources import CONFIG_MAPS, SECRETS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
     from pointsman.kube.resources import Resource
 
@@ -91,7 +92,9 @@ class KubeClient:
             )
         # No limit: each watch holds a connection, and requests must not queue behind them.
         configuration.connection_pool_maxsize = 0
-        return cls(ApiClient(configuration), metrics or KubeMetrics(CollectorRegistry()))
+        api = ApiClient(configuration)
+        api.user_agent = f"pointsman/{__version__}"  # the name before the slash is the field manager
+        return cls(api, metrics or KubeMetrics(CollectorRegistry()))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -131,7 +134,7 @@ class KubeClient:
         selector: Selector = EVERYTHING,
         *,
         timeout_s: int = WATCH_S,
-    ) -> AsyncIterator[WatchEvent]:
+    ) -> AsyncGenerator[WatchEvent, None]:
         """Yield changes after `resource_version` until the server ends the watch; `Gone`: list again."""
         query = selector.query() | {
             "watch": "true",
@@ -142,15 +145,18 @@ class KubeClient:
         limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=timeout_s + 10)
         what = f"watch {resource.label}"
         path = resource.path(namespace)
-        async with self._send("GET", "watch", resource, path, query=query, limits=limits) as response:
-            if not response.ok:
-                raise refusal(what, response.status, await response.read())
-            async for line in _lines(response, what):
-                event = json.loads(line)
-                if event["type"] == "ERROR":
-                    status = event["object"]
-                    raise refusal(what, int(status.get("code", 0)), json.dumps(status).encode())
-                yield WatchEvent(event["type"], event["object"])
+        try:
+            async with self._send("GET", "watch", resource, path, query=query, limits=limits) as response:
+                if not response.ok:
+                    raise refusal(what, response.status, await response.read())
+                async for line in _lines(response):
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        status = event["object"]
+                        raise refusal(what, int(status.get("code", 0)), json.dumps(status).encode())
+                    yield WatchEvent(event["type"], event["object"])
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _lost(what, error) from error
 
     async def secret(self, name: str, namespace: str) -> dict[str, bytes]:
         """Return a Secret's data, decoded."""
@@ -302,19 +308,15 @@ class KubeClient:
             response.close() if not response.content.at_eof() else response.release()
 
 
-async def _lines(response: aiohttp.ClientResponse, what: str) -> AsyncIterator[bytes]:
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     """Yield the lines of a streamed answer, however long (aiohttp's own reader has a limit)."""
     pending = bytearray()
-    try:
-        async for chunk in response.content.iter_any():
-            pending += chunk
-            *whole, rest = pending.split(b"\n")
-            pending = rest
-            for line in whole:
-                if line:
-                    yield bytes(line)
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise _lost(what, error) from error
+    async for chunk in response.content.iter_any():
+        pending += chunk
+        *whole, pending = pending.split(b"\n")
+        for line in whole:
+            if line:
+                yield bytes(line)
 
 
 def _lost(what: str, error: Exception) -> Unavailable:
