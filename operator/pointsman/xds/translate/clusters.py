@@ -1,0 +1,224 @@
+"""Clusters: a tier's endpoints, the way to its listener, the failover pair, Triton."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
+from envoy.config.core.v3 import address_pb2, base_pb2, extension_pb2
+from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+from envoy.extensions.filters.http.credential_injector.v3 import credential_injector_pb2
+from envoy.extensions.filters.http.upstream_codec.v3 import upstream_codec_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
+from envoy.extensions.http.injected_credentials.generic.v3 import generic_pb2
+from envoy.extensions.transport_sockets.internal_upstream.v3 import internal_upstream_pb2
+from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
+from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
+from envoy.type.matcher.v3 import string_pb2
+
+from pointsman.xds.translate import names
+from pointsman.xds.translate.resources import (
+    ads,
+    any_of,
+    is_ip,
+    seconds,
+    socket_address,
+    split_address,
+    typed_struct,
+    uint,
+)
+
+if TYPE_CHECKING:
+    from pointsman.plan.types import Endpoint, SecretName, TierPlan, TritonPlan
+    from pointsman.xds.translate.options import Options
+
+_HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_COMPOSITE: Final = "type.googleapis.com/envoy.extensions.clusters.composite.v3.ClusterConfig"
+_IN_FLIGHT: Final = 65_536
+"""Answers take minutes, so Envoy's default of 1,024 in flight would be a limit of ours; 3 retries more so."""
+_TRITON_IN_FLIGHT: Final = 1_024
+_TRITON_PENDING: Final = 256
+
+
+def upstream(tier: TierPlan, options: Options) -> cluster_pb2.Cluster:
+    """Return the cluster of a tier's endpoints, which adds the tier's key to whatever is sent there."""
+    secure = tier.endpoints[0].scheme == "https"
+    cluster = _cluster(names.upstream_cluster(tier), options.connect_timeout_s)
+    _place(cluster, [(e.host, e.port, authority(e)) for e in tier.endpoints])
+    cluster.circuit_breakers.CopyFrom(_breakers(_IN_FLIGHT, _IN_FLIGHT))
+    if len(tier.endpoints) > 1:
+        cluster.outlier_detection.CopyFrom(_outliers(consecutive=5, base_s=10, longest_s=60, most_percent=50))
+    http = http_protocol_options_pb2.HttpProtocolOptions()
+    if secure:
+        # ALPN: HTTP/2 where the endpoint speaks it.
+        http.auto_config.http_protocol_options.SetInParent()
+        http.auto_config.http2_protocol_options.SetInParent()
+        cluster.transport_socket.CopyFrom(_tls(tier, options))
+    else:
+        http.explicit_http_config.http_protocol_options.SetInParent()
+    if tier.api_key is not None:
+        http.http_filters.append(_injector(tier.api_key))
+        codec = any_of(upstream_codec_pb2.UpstreamCodec())
+        http.http_filters.append(
+            hcm_pb2.HttpFilter(name="envoy.filters.http.upstream_codec", typed_config=codec)
+        )
+    cluster.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(any_of(http))
+    return cluster
+
+
+def to_listener(tier: TierPlan) -> cluster_pb2.Cluster:
+    """Return the cluster that leads to the tier's internal listener: within the process, no socket."""
+    cluster = _cluster(names.tier_listener(tier), 1)
+    cluster.type = cluster_pb2.Cluster.STATIC
+    cluster.circuit_breakers.CopyFrom(_breakers(_IN_FLIGHT, _IN_FLIGHT))
+    address = address_pb2.Address(
+        envoy_internal_address=address_pb2.EnvoyInternalAddress(server_listener_name=names.tier_listener(tier))
+    )
+    cluster.load_assignment.CopyFrom(
+        endpoint_pb2.ClusterLoadAssignment(
+            cluster_name=cluster.name,
+            endpoints=[
+                endpoint_components_pb2.LocalityLbEndpoints(
+                    lb_endpoints=[
+                        endpoint_components_pb2.LbEndpoint(
+                            endpoint=endpoint_components_pb2.Endpoint(address=address)
+                        )
+                    ]
+                )
+            ],
+        )
+    )
+    inner = base_pb2.TransportSocket(
+        name="envoy.transport_sockets.raw_buffer", typed_config=any_of(raw_buffer_pb2.RawBuffer())
+    )
+    cluster.transport_socket.CopyFrom(
+        base_pb2.TransportSocket(
+            name="envoy.transport_sockets.internal_upstream",
+            typed_config=any_of(internal_upstream_pb2.InternalUpstreamTransport(transport_socket=inner)),
+        )
+    )
+    return cluster
+
+
+def failover(tier: TierPlan, strong: TierPlan) -> cluster_pb2.Cluster:
+    """Return the composite cluster: the first attempt goes to `tier`'s listener, the second to `strong`'s."""
+    cluster = _cluster(names.failover_cluster(tier, strong), 1)
+    cluster.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
+    cluster.cluster_type.name = "envoy.clusters.composite"
+    members = [{"name": names.tier_listener(tier)}, {"name": names.tier_listener(strong)}]
+    cluster.cluster_type.typed_config.CopyFrom(typed_struct(_COMPOSITE, {"clusters": members}))
+    cluster.circuit_breakers.CopyFrom(_breakers(_IN_FLIGHT, _IN_FLIGHT))
+    return cluster
+
+
+def triton(plan: TritonPlan) -> cluster_pb2.Cluster:
+    """Return the cluster of the classifier's servers. It gives up early: without it, strong serves."""
+    cluster = _cluster(plan.id, 0.25)
+    _place(cluster, [(*split_address(address), address) for address in plan.addresses])
+    cluster.circuit_breakers.CopyFrom(_breakers(_TRITON_IN_FLIGHT, _TRITON_PENDING))
+    if len(plan.addresses) > 1:
+        cluster.outlier_detection.CopyFrom(_outliers(consecutive=3, base_s=1, longest_s=5, most_percent=100))
+    http = http_protocol_options_pb2.HttpProtocolOptions()
+    http.explicit_http_config.http_protocol_options.SetInParent()
+    cluster.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(any_of(http))
+    return cluster
+
+
+def authority(endpoint: Endpoint) -> str:
+    """Return the Host header that an endpoint expects."""
+    usual = {"http": 80, "https": 443}[endpoint.scheme]
+    return endpoint.host if endpoint.port == usual else f"{endpoint.host}:{endpoint.port}"
+
+
+def _cluster(name: str, connect_timeout_s: float) -> cluster_pb2.Cluster:
+    return cluster_pb2.Cluster(name=name, connect_timeout=seconds(connect_timeout_s))
+
+
+def _place(cluster: cluster_pb2.Cluster, where: list[tuple[str, int, str]]) -> None:
+    """Set type, balancing and endpoints from (host, port, Host header)."""
+    by_name = not all(is_ip(host) for host, _, _ in where)
+    cluster.type = cluster_pb2.Cluster.STRICT_DNS if by_name else cluster_pb2.Cluster.STATIC
+    if by_name:
+        cluster.dns_lookup_family = cluster_pb2.Cluster.V4_PREFERRED
+        cluster.respect_dns_ttl = True
+    cluster.lb_policy = cluster_pb2.Cluster.LEAST_REQUEST
+    lb_endpoints = [
+        endpoint_components_pb2.LbEndpoint(
+            endpoint=endpoint_components_pb2.Endpoint(address=socket_address(host, port), hostname=hostname)
+        )
+        for host, port, hostname in where
+    ]
+    cluster.load_assignment.cluster_name = cluster.name
+    cluster.load_assignment.endpoints.append(
+        endpoint_components_pb2.LocalityLbEndpoints(lb_endpoints=lb_endpoints)
+    )
+
+
+def _breakers(requests: int, pending: int) -> circuit_breaker_pb2.CircuitBreakers:
+    return circuit_breaker_pb2.CircuitBreakers(
+        thresholds=[
+            circuit_breaker_pb2.CircuitBreakers.Thresholds(
+                max_connections=uint(requests),
+                max_pending_requests=uint(pending),
+                max_requests=uint(requests),
+                max_retries=uint(requests),
+            )
+        ]
+    )
+
+
+def _outliers(
+    *, consecutive: int, base_s: int, longest_s: int, most_percent: int
+) -> outlier_detection_pb2.OutlierDetection:
+    return outlier_detection_pb2.OutlierDetection(
+        consecutive_5xx=uint(consecutive),
+        interval=seconds(1),
+        base_ejection_time=seconds(base_s),
+        max_ejection_time=seconds(longest_s),
+        max_ejection_percent=uint(most_percent),
+    )
+
+
+def _injector(key: SecretName) -> hcm_pb2.HttpFilter:
+    generic = generic_pb2.Generic(credential=secret_pb2.SdsSecretConfig(name=key.resource, sds_config=ads()))
+    return hcm_pb2.HttpFilter(
+        name="envoy.filters.http.credential_injector",
+        typed_config=any_of(
+            credential_injector_pb2.CredentialInjector(
+                overwrite=True,
+                credential=extension_pb2.TypedExtensionConfig(
+                    name="envoy.http.injected_credentials.generic", typed_config=any_of(generic)
+                ),
+            )
+        ),
+    )
+
+
+def _tls(tier: TierPlan, options: Options) -> base_pb2.TransportSocket:
+    """Return TLS that checks every endpoint's certificate against its own host name."""
+    hosts = sorted({e.host for e in tier.endpoints})
+    validation = common_pb2.CertificateValidationContext(
+        trusted_ca=base_pb2.DataSource(filename=options.ca_file)
+    )
+    matcher = common_pb2.SubjectAltNameMatcher
+    for host in hosts:
+        kind = matcher.IP_ADDRESS if is_ip(host) else matcher.DNS
+        validation.match_typed_subject_alt_names.append(
+            matcher(san_type=kind, matcher=string_pb2.StringMatcher(exact=host))
+        )
+    context = tls_pb2.UpstreamTlsContext(
+        common_tls_context=tls_pb2.CommonTlsContext(
+            validation_context=validation,
+            tls_params=common_pb2.TlsParameters(tls_minimum_protocol_version=common_pb2.TlsParameters.TLSv1_2),
+        )
+    )
+    if len(hosts) == 1 and not is_ip(hosts[0]):
+        context.sni = hosts[0]
+    elif not any(is_ip(host) for host in hosts):
+        context.auto_host_sni = True
+        context.auto_sni_san_validation = True
+        del validation.match_typed_subject_alt_names[:]
+    return base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=any_of(context))
+
+
