@@ -106,7 +106,7 @@ class ClassifierReadyReason(ConditionReason):
     RELOADING = (
         "Reloading",
         "False",
-        "A Triton replica lost the bundle; it is loaded again, and the last tier serves what it cannot classify.",
+        "A Triton replica lost the bundle; it is loaded again, and the last tier serves meanwhile.",
     )
     TRITON_UNREACHABLE = "TritonUnreachable", "False", "A Triton replica does not answer; it is tried again."
     FILE_ARTIFACTS_NOT_ALLOWED = (

@@ -22,8 +22,6 @@ HEADER: Final = (
     "# Generated from the models in operator/pointsman/api by `pointsman crd generate`; do not edit.\n"
 )
 
-_LARGEST_INT32: Final = 2**31 - 1
-
 _DROPPED: Final = frozenset({"title", "default", "examples", "$defs"})
 _KEPT: Final = (
     "description",
@@ -69,8 +67,6 @@ def structural(schema: Schema, defs: Schema, path: str = "") -> Schema:
     _exclusive_bounds(flat)
     _extra_properties(flat, path)
     _remedies(flat)
-    if flat.get("type") == "integer":
-        flat.setdefault("format", "int32" if abs(flat.get("maximum", 2**63)) <= _LARGEST_INT32 else "int64")
     if "properties" in flat:
         flat["properties"] = {
             name: _described(structural(member, defs, f"{path}.{name}"), f"{path}.{name}")
@@ -153,6 +149,10 @@ def _remedies(flat: Schema) -> None:
         }
         flat[VALIDATIONS] = [entry, *flat.get(VALIDATIONS, [])]
         flat["required"] = [r for r in flat.get("required", []) if r != name]
+        member = flat["properties"][name]
+        if "description" in member:  # `kubectl explain` cannot see from the rule that it is required
+            said = {**member, "description": f"{member['description']} Required."}
+            flat["properties"] = {**flat["properties"], name: said}
     if not flat.get("required", True):
         del flat["required"]
 

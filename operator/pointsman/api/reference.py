@@ -82,11 +82,9 @@ def _kind(model: Kind) -> str:
         ),
     ]
     names = ", ".join(f"`{name}`" for name in (model.PLURAL, *model.SHORT_NAMES))
-    return (
-        f"## {model.KIND}\n\n{schema['description']} As kubectl knows it: {names}.\n\n"
-        + "\n".join(table)
-        + "\n"
-    )
+    rules = " ".join(f"*{r['message']}*" for r in schema.get(VALIDATIONS, []))
+    head = f"{schema['description']} As kubectl knows it: {names}. {rules}".strip()
+    return f"## {model.KIND}\n\n{head}\n\n" + "\n".join(table) + "\n"
 
 
 def _conditions() -> str:

@@ -135,6 +135,7 @@ _STRATEGY_RULES: Final = (
     ),
     rule(
         "!has(self.strategy.classifier) || !has(self.strategy.classifier.thresholds) || "
+        "size(self.tiers) == 0 || "
         "self.strategy.classifier.thresholds.all(x, x.tier != self.tiers[size(self.tiers) - 1].name)",
         "the last tier is the fallback and takes no threshold; "
         "name a cheaper tier and the score from which it is good enough",
