@@ -1,0 +1,1 @@
+"""Measurements, never tests: ratios against a peer or a limit, side by side in one run."""
