@@ -96,6 +96,11 @@ class KubeClient:
         api.user_agent = f"pointsman/{__version__}"  # the name before the slash is the field manager
         return cls(api, metrics or KubeMetrics(CollectorRegistry()))
 
+    @property
+    def api(self) -> ApiClient:
+        """The library's own client, for what it brings itself (leader election)."""
+        return self._api
+
     async def close(self) -> None:
         """Close the connections."""
         await self._api.close()

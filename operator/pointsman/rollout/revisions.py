@@ -1,7 +1,7 @@
 """Freezing: from a policy's spec to the immutable revision that it asks for. Pure.
 
-The revision's name carries a hash of what decides an answer, in a canonical form with every default resolved, so
-that writing a default out, or a new version with another way to write the same, starts no rollout. Prices, keys,
+The revision's name carries a hash of what decides an answer, in a canonical form with every default resolved:
+writing a default out, or a version that writes the same in another way, starts no rollout. Prices, keys,
 Triton's address and the bundle's URI are stored but not hashed.
 """
 

@@ -1,0 +1,186 @@
+"""What the operator has seen of policies and revisions: the newest version of each, parsed.
+
+Fed by events, and by whole lists that also say what is gone. It decides nothing: a write that rests on an old
+version is refused by the API server (409), and the object is then read anew.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from pointsman.api.v1alpha1.revision import RoutingPolicyRevision
+from pointsman.api.v1alpha1.routing_policy import RoutingPolicy
+from pointsman.rollout.revisions import owner_uid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    Raw = Mapping[str, Any]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRevision:
+    """A revision and who controls it."""
+
+    name: str
+    uid: str
+    created: str
+    owner_uid: str
+    version: int
+    revision: RoutingPolicyRevision | None
+    """None: it does not parse."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPolicy:
+    """A policy; `policy` is None if it does not parse, `problem` then says why."""
+
+    namespace: str
+    name: str
+    uid: str
+    version: int
+    resource_version: str
+    policy: RoutingPolicy | None
+    problem: str = ""
+
+
+class Store:
+    """Policies by `namespace/name`, revisions by the `namespace/name` of the policy that they name."""
+
+    def __init__(self) -> None:
+        self._policies: dict[str, StoredPolicy] = {}
+        self._revisions: dict[str, dict[str, StoredRevision]] = defaultdict(dict)
+        self.synced = False
+        """Whether a whole list of both kinds was read: before, absence means nothing."""
+
+    def policy(self, key: str) -> StoredPolicy | None:
+        """Return a policy."""
+        return self._policies.get(key)
+
+    def revisions(self, key: str) -> tuple[StoredRevision, ...]:
+        """Return the revisions that name a policy, whoever owns them, oldest first."""
+        found = self._revisions.get(key, {}).values()
+        return tuple(sorted(found, key=lambda r: (r.created, r.version, r.name)))
+
+    def keys(self) -> frozenset[str]:
+        """Return the keys of all policies, and of those that only revisions still name."""
+        return frozenset(self._policies) | frozenset(key for key, held in self._revisions.items() if held)
+
+    def policy_keys(self) -> frozenset[str]:
+        """Return the keys of all policies."""
+        return frozenset(self._policies)
+
+    # -- events ----------------------------------------------------------------------------------------------
+
+    def put_policy(self, raw: Raw) -> str:
+        """Take a version of a policy, unless a newer one is here; return its key."""
+        stored = _stored_policy(raw)
+        key = f"{stored.namespace}/{stored.name}"
+        known = self._policies.get(key)
+        if known is None or stored.version >= known.version:
+            self._policies[key] = stored
+        return key
+
+    def drop_policy(self, raw: Raw) -> str:
+        """Take note that a policy is gone, unless one with another uid took its name; return its key."""
+        metadata = raw["metadata"]
+        key = f"{metadata['namespace']}/{metadata['name']}"
+        known = self._policies.get(key)
+        if known is not None and known.uid == metadata.get("uid"):
+            del self._policies[key]
+        return key
+
+    def forget_policy(self, key: str) -> None:
+        """Take note that nothing of this name is there now (a named read said 404)."""
+        self._policies.pop(key, None)
+
+    def put_revision(self, raw: Raw) -> str:
+        """Take a version of a revision; return the key of the policy that it names."""
+        key, stored = _stored_revision(raw)
+        known = self._revisions[key].get(stored.name)
+        if known is None or stored.version >= known.version:
+            self._revisions[key][stored.name] = stored
+        return key
+
+    def drop_revision(self, raw: Raw) -> str:
+        """Take note that a revision is gone; return the key of the policy that it named."""
+        key, stored = _stored_revision(raw)
+        self.forget_revision(key, stored.name, stored.uid)
+        return key
+
+    def forget_revision(self, key: str, name: str, uid: str) -> None:
+        """Take note that the revision of this uid is gone."""
+        held = self._revisions.get(key, {})
+        if name in held and held[name].uid == uid:
+            del held[name]
+        if not held:
+            self._revisions.pop(key, None)
+
+    # -- whole lists -----------------------------------------------------------------------------------------
+
+    def replace(self, policies: Iterable[Raw], revisions: Iterable[Raw], *, listed_at: int) -> None:
+        """Take whole lists read at resourceVersion `listed_at`: what they lack is gone, unless newer."""
+        seen = {self.put_policy(raw) for raw in policies}
+        for key, known in list(self._policies.items()):
+            if key not in seen and known.version <= listed_at:
+                del self._policies[key]
+        present: set[tuple[str, str]] = set()
+        for raw in revisions:
+            present.add((self.put_revision(raw), raw["metadata"]["name"]))
+        for key, held in list(self._revisions.items()):
+            for name, stored in list(held.items()):
+                if (key, name) not in present and stored.version <= listed_at:
+                    self.forget_revision(key, name, stored.uid)
+        self.synced = True
+
+
+def _version(metadata: Mapping[str, Any]) -> int:
+    """Return the resourceVersion as a number: within a kind a greater one is newer (promised since 1.35)."""
+    text = str(metadata.get("resourceVersion", "0"))
+    return int(text) if text.isdigit() else 0
+
+
+def _stored_policy(raw: Raw) -> StoredPolicy:
+    metadata = raw["metadata"]
+    policy: RoutingPolicy | None = None
+    problem = ""
+    try:
+        policy = RoutingPolicy.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        problem = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return StoredPolicy(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        version=_version(metadata),
+        resource_version=str(metadata.get("resourceVersion", "")),
+        policy=policy,
+        problem=problem,
+    )
+
+
+def _stored_revision(raw: Raw) -> tuple[str, StoredRevision]:
+    metadata = raw["metadata"]
+    revision: RoutingPolicyRevision | None = None
+    try:
+        revision = RoutingPolicyRevision.model_validate(raw)
+    except ValidationError as error:
+        words = f"revision {metadata['namespace']}/{metadata['name']} is unreadable: {error}"
+        log.error(words)  # noqa: TRY400 - the words say it; a traceback adds nothing
+    stored = StoredRevision(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        created=str(metadata.get("creationTimestamp", "")),
+        owner_uid=owner_uid(metadata),
+        version=_version(metadata),
+        revision=revision,
+    )
+    return f"{metadata['namespace']}/{raw.get('spec', {}).get('policyRef', '')}", stored

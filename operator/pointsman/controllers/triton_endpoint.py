@@ -1,0 +1,270 @@
+"""One Triton server: what it serves, what it should serve, and the loads and sweeps under way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from pointsman.controllers.fetch import FetchError
+from pointsman.controllers.queue import Backoff
+from pointsman.rollout.observation import Phase, Replica
+from pointsman.triton import bundle as bundles
+from pointsman.triton import repository
+from pointsman.triton.client import ModelState, TritonError, TritonUnreachableError
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Mapping
+
+    from pointsman.controllers.artifacts import Artifacts
+    from pointsman.controllers.triton_pool import PoolMetrics
+    from pointsman.rollout.wants import Want
+    from pointsman.triton.client import TritonClient
+    from pointsman.triton.repository import Probe
+
+log = logging.getLogger(__name__)
+
+BACKOFF: Final = Backoff(base_s=1.0, cap_s=60.0, jitter=0.2)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Seconds, and loads at a time on one server."""
+
+    poll_s: float = 2.0
+    grace_s: float = 60.0
+    """How long a model that nobody wants stays, for an instant return."""
+    parallel_loads: int = 2
+
+
+@dataclass(slots=True)
+class _Model:
+    """A wanted bundle on this server."""
+
+    wanted_by: frozenset[Want]
+    ready: bool = False
+    probed: bool = False
+    lost: bool = False
+    failure: str = ""
+    note: str = ""
+    errors: int = 0
+    retry_at: float = 0.0
+    task: asyncio.Task[None] | None = None
+
+
+@dataclass(slots=True)
+class _Prepared:
+    """What a load needs, computed off the loop."""
+
+    config: Mapping[str, object]
+    files: Mapping[str, bytes]
+    probe: Probe
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """A server by its URL. `tick` once a poll; the rest answers at once."""
+
+    url: str
+    client: TritonClient
+    artifacts: Artifacts
+    metrics: PoolMetrics
+    settings: Settings
+    rng: random.Random
+    may_sweep: Callable[[], bool]
+    changed: Callable[[str, frozenset[str]], None]
+    unreachable: str = ""
+    swept: bool = False
+    """Nothing of ours is left on the server."""
+    _index: dict[str, ModelState] | None = None
+    _models: dict[str, _Model] = field(default_factory=dict)
+    _unwanted: dict[str, float] = field(default_factory=dict)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _slots: asyncio.Semaphore | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Tell whether any policy wants anything here."""
+        return bool(self._models)
+
+    def set_wanted(self, wanted: Mapping[str, frozenset[Want]]) -> None:
+        """Take what all policies want here, by digest."""
+        for sha, model in list(self._models.items()):
+            if sha not in wanted:
+                if model.task is not None:
+                    model.task.cancel()
+                del self._models[sha]
+        for sha, wants in wanted.items():
+            if sha in self._models:
+                self._models[sha].wanted_by = wants
+            else:
+                self._models[sha] = _Model(wants)
+        self.swept = False
+        self._wake.set()
+
+    def replica(self, sha256: str) -> Replica:
+        """Return what is known of a bundle here."""
+        model = self._models.get(sha256)
+        if self.unreachable:
+            return Replica(self.url, Phase.UNREACHABLE, self.unreachable)
+        if model is None or self._index is None:
+            return Replica(self.url, Phase.UNKNOWN)
+        if model.ready:
+            return Replica(self.url, Phase.READY)
+        if model.failure:
+            return Replica(self.url, Phase.FAILED, model.failure)
+        return Replica(self.url, Phase.LOST if model.lost else Phase.ABSENT, model.note)
+
+    def retry(self, sha256: str) -> None:
+        """Try a load again now that waited for its bundle."""
+        model = self._models.get(sha256)
+        if model is not None and model.note:
+            model.retry_at = 0.0
+            self._wake.set()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait for the next poll, or until something is wanted."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), seconds)
+        self._wake.clear()
+
+    async def tick(self) -> None:
+        """Ask the server for its models; start what is missing, sweep what is in excess."""
+        before = self._phases()
+        try:
+            self._index = await self.client.index(self.url)
+        except TritonError as error:
+            self.unreachable = str(error)
+        else:
+            if self.unreachable:  # it is back: what failed for its absence need not wait
+                for model in self._models.values():
+                    model.errors, model.retry_at = 0, 0.0
+            self.unreachable = ""
+            for sha, model in self._models.items():
+                self._compare(sha, model)
+            await self._sweep(self._index)
+        self._notify(before)
+
+    async def close(self) -> None:
+        """End the loads under way."""
+        tasks = [model.task for model in self._models.values() if model.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- loading ---------------------------------------------------------------------------------------------
+
+    def _compare(self, sha: str, model: _Model) -> None:
+        """Hold what the server has against what it should have."""
+        found = (self._index or {}).get(repository.model_name(sha))
+        state = found.state if found else "UNAVAILABLE"
+        if state == "READY":
+            if model.probed or any(want.proven for want in model.wanted_by):
+                self._is_ready(model)
+                return
+        elif model.ready:
+            log.info("a Triton server lost a model", extra={"endpoint": self.url, "bundle": sha})
+            self.metrics.losses.inc()
+            model.ready, model.probed, model.lost = False, False, True
+        due = asyncio.get_running_loop().time() >= model.retry_at
+        if model.task is None and due and state != "LOADING":
+            job = self._load(sha, model, loaded=state == "READY")
+            model.task = asyncio.create_task(job, name=f"load {sha[:12]} on {self.url}")
+
+    @staticmethod
+    def _is_ready(model: _Model) -> None:
+        model.ready, model.lost, model.failure, model.note, model.errors = True, False, "", "", 0
+
+    async def _load(self, sha: str, model: _Model, *, loaded: bool) -> None:
+        """Load (unless it is `loaded`) and probe; note the outcome."""
+        before = self._phases()
+        if self._slots is None:
+            self._slots = asyncio.Semaphore(self.settings.parallel_loads)
+        outcome = "ok"
+        name = repository.model_name(sha)
+        try:
+            async with self._slots:
+                prepared = await self._prepare(model)
+                if not loaded:
+                    await self.client.ensure(self.url, name, prepared.config, prepared.files)
+                wrong = await self.client.probe(self.url, name, prepared.probe)
+            if wrong is None:
+                model.probed = True
+                self._is_ready(model)
+                log.info("loaded a bundle", extra={"endpoint": self.url, "bundle": sha})
+            else:
+                outcome, model.failure = "probe", f"its answer to the probe has {wrong}"
+        except FetchError as error:
+            outcome, model.note = "fetch", error.message
+        except TritonUnreachableError as error:
+            outcome, model.note = "unreachable", f"loading failed: {error}"
+        except TritonError as error:
+            outcome, model.failure = "refused", str(error)
+        finally:
+            model.task = None
+        self.metrics.loads.labels(outcome).inc()
+        if outcome != "ok":
+            model.errors += 1
+            model.retry_at = asyncio.get_running_loop().time() + BACKOFF.delay(model.errors, self.rng)
+        self._notify(before)
+
+    async def _prepare(self, model: _Model) -> _Prepared:
+        """Return what a load needs, from the first of the policies' sources that has the bundle."""
+        sources = sorted({want.source for want in model.wanted_by}, key=lambda s: (s.namespace, s.uri))
+        failure: FetchError | None = None
+        for source in sources:
+            try:
+                content = await self.artifacts.content(source)
+            except FetchError as error:
+                failure = error
+                continue
+            return await asyncio.to_thread(_prepare, content)
+        raise failure or AssertionError("nobody wants it")
+
+    # -- sweeping --------------------------------------------------------------------------------------------
+
+    async def _sweep(self, index: Mapping[str, ModelState]) -> None:
+        """Unload models of ours that nobody has wanted for the grace time."""
+        ours = {
+            name
+            for name, found in index.items()
+            if name.startswith(repository.MODEL_PREFIX) and found.state == "READY"
+        }
+        unwanted = ours - {repository.model_name(sha) for sha in self._models}
+        now = asyncio.get_running_loop().time()
+        self._unwanted = {name: self._unwanted.get(name, now) for name in unwanted}
+        self.swept = not ours
+        if not self.may_sweep():
+            return
+        for name, since in self._unwanted.items():
+            # asked anew at each: somebody may have wanted it while another was unloaded
+            if now - since < self.settings.grace_s or self._wants_model(name):
+                continue
+            with suppress(TritonError):  # it is tried again at the next poll
+                await self.client.unload(self.url, name)
+                self.metrics.sweeps.inc()
+                log.info("swept a model that nobody wants", extra={"endpoint": self.url, "model": name})
+
+    def _wants_model(self, name: str) -> bool:
+        return name.removeprefix(repository.MODEL_PREFIX) in self._models
+
+    # -- telling ---------------------------------------------------------------------------------------------
+
+    def _phases(self) -> dict[str, Replica]:
+        return {sha: self.replica(sha) for sha in self._models}
+
+    def _notify(self, before: Mapping[str, Replica]) -> None:
+        now = self._phases()
+        moved = frozenset(sha for sha, replica in now.items() if before.get(sha) != replica)
+        if moved:
+            self.changed(self.url, moved)
+
+
+def _prepare(content: bytes) -> _Prepared:
+    bundle = bundles.check(content)
+    return _Prepared(
+        repository.load_config(bundle), repository.load_files(content), repository.probe(bundle)
+    )

@@ -1,0 +1,17 @@
+"""Status writes: the difference between two statuses as one merge patch. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def status_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the merge patch (RFC 7386) that makes `old` into `new`; empty if they are equal.
+
+    Both as the API holds them. Fields that are no more become null; lists are replaced whole.
+    """
+    changed = {key: value for key, value in new.items() if key not in old or old[key] != value}
+    return changed | {key: None for key in old if key not in new}

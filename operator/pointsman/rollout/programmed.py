@@ -1,0 +1,95 @@
+"""What several xds servers say of one policy, summed up. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pointsman.api.conditions import AcceptedReason, ProgrammedReason, find
+from pointsman.contract import ALWAYS_STRONG
+from pointsman.rollout.observation import Programmed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pointsman.api.v1alpha1.routing_policy import RoutingPolicy
+
+Traffic = tuple[tuple[str, int], ...]
+"""(revision, weight in permille), sorted."""
+
+_STRONG: Final[Traffic] = ((ALWAYS_STRONG, 1000),)
+_TROUBLE: Final = frozenset({ProgrammedReason.QUARANTINED, ProgrammedReason.REVISION_NOT_FOUND})
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What one xds server says of a policy."""
+
+    generation: int
+    programmed: bool
+    reason: str
+    message: str
+    traffic: Traffic
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One xds server's word on one policy's gateway. `error`: why there is none."""
+
+    url: str
+    error: str | None = None
+    envoys: int = 0
+    entry: Entry | None = None
+
+
+def programmed(policy: RoutingPolicy, reports: Sequence[Report]) -> tuple[Programmed, str | None]:
+    """Return the `Programmed` condition, and who holds the policy's hosts if another does.
+
+    Servers that no Envoy of the gateway is connected to have no say, unless none has one.
+    """
+    heard = [report for report in reports if report.error is None]
+    if not heard:
+        told = "; ".join(f"{report.url}: {report.error}" for report in reports) or "none is configured"
+        return Programmed(ProgrammedReason.XDS_UNREACHABLE, told), _known_conflict(policy)
+    current = [r.entry for r in heard if r.entry and r.entry.generation >= policy.metadata.generation]
+    for entry in current:
+        if entry.reason == AcceptedReason.HOST_CONFLICT:
+            return Programmed(ProgrammedReason.NOT_ACCEPTED, entry.message), entry.message or entry.reason
+    connected = [report for report in heard if report.envoys > 0]
+    if not connected:
+        trouble = [entry for entry in current if entry.reason in _TROUBLE]
+        return (_of(trouble[0]) if trouble else Programmed(ProgrammedReason.NO_ENVOY)), None
+    verdicts = [_verdict(policy, report) for report in connected]
+    return next((v for v in verdicts if v.reason != ProgrammedReason.ACKNOWLEDGED), verdicts[0]), None
+
+
+def _verdict(policy: RoutingPolicy, report: Report) -> Programmed:
+    entry = report.entry
+    if entry is None or entry.generation < policy.metadata.generation:
+        return Programmed(ProgrammedReason.PENDING)
+    if entry.programmed and entry.traffic != traffic_in_force(policy):
+        return Programmed(ProgrammedReason.PENDING)
+    return _of(entry)
+
+
+def traffic_in_force(policy: RoutingPolicy) -> Traffic:
+    """Return the traffic that the status stands for: an empty one is always-strong."""
+    shares = sorted((s.revision, s.weight_permille) for s in policy.status.traffic if s.weight_permille)
+    return tuple(shares) or _STRONG
+
+
+def _of(entry: Entry) -> Programmed:
+    known = next((reason for reason in ProgrammedReason if reason == entry.reason), None)
+    if known is not None:
+        return Programmed(known, entry.message)
+    # a newer xds server's word
+    reason = ProgrammedReason.ACKNOWLEDGED if entry.programmed else ProgrammedReason.PENDING
+    return Programmed(reason, f"{entry.reason}: {entry.message}")
+
+
+def _known_conflict(policy: RoutingPolicy) -> str | None:
+    """Return the conflict that was last heard of for this very spec, while nobody can be asked."""
+    accepted = find(policy.status.conditions, "Accepted")
+    if accepted is None or accepted.reason != AcceptedReason.HOST_CONFLICT:
+        return None
+    return accepted.message if accepted.observed_generation == policy.metadata.generation else None

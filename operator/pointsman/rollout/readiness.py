@@ -1,0 +1,117 @@
+"""Is the classifier that a policy's spec asks for ready everywhere, and if not, why. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pointsman.api.conditions import ClassifierReadyReason
+from pointsman.rollout.observation import Phase
+
+if TYPE_CHECKING:
+    from pointsman.api.v1alpha1.routing_policy import RoutingPolicySpec
+    from pointsman.rollout.observation import Bundle, Classifier, Observation, Replica
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """The `ClassifierReady` condition, and when what failed is tried again."""
+
+    reason: ClassifierReadyReason
+    message: str
+    retry_after_s: float | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether the revision may take traffic."""
+        return self.reason.status == "True"
+
+
+def readiness(o: Observation) -> Readiness:
+    """Return whether the desired revision's classifier is ready on every Triton replica."""
+    mine = _of_desired(o)
+    lost = _stable_is_lost(o)
+    return Readiness(mine.reason, f"{mine.message}; {lost}", mine.retry_after_s) if lost else mine
+
+
+def _of_desired(o: Observation) -> Readiness:
+    if o.classifier is None:
+        words = f"spec.strategy.type {o.policy.spec.strategy.type} asks no classifier"
+        return Readiness(ClassifierReadyReason.NOT_NEEDED, words)
+    worst = _worst_replica(o.classifier)
+    if o.promoted:
+        # It was checked before it took traffic; its bundle may be gone from where it came from.
+        return worst or _loaded(o.classifier)
+    artifact = o.classifier.artifact
+    if artifact.failure is not None:
+        return Readiness(*artifact.failure, artifact.retry_after_s)
+    if artifact.bundle is None:
+        words = f"{o.classifier.source.public_uri} is being fetched and checked"
+        return Readiness(ClassifierReadyReason.LOADING, words, artifact.retry_after_s)
+    mismatch = bundle_mismatch(o.policy.spec, artifact.bundle)
+    if mismatch is not None:
+        return Readiness(ClassifierReadyReason.BUNDLE_MISMATCH, mismatch)
+    return worst or _loaded(o.classifier)
+
+
+def bundle_mismatch(spec: RoutingPolicySpec, bundle: Bundle) -> str | None:
+    """Say which field does not fit the bundle, and the remedy; None if all fits."""
+    if len(bundle.tiers) != len(spec.tiers):
+        return (
+            f"spec.tiers: the policy has {len(spec.tiers)} tiers, the bundle at "
+            f"spec.strategy.classifier.artifact scores {len(bundle.tiers)} ({', '.join(bundle.tiers)}), "
+            f"by position; list {len(bundle.tiers)} tiers, or use a bundle trained for {len(spec.tiers)}"
+        )
+    rules = spec.strategy.classifier.per_intent if spec.strategy.classifier else []
+    unknown = [rule.intent for rule in rules if rule.intent not in bundle.intents]
+    if unknown:
+        return (
+            f"spec.strategy.classifier.perIntent: the bundle knows no {', '.join(map(repr, unknown))}; "
+            f"use one of {', '.join(sorted(bundle.intents)) or '(it knows none)'}, or remove the rule"
+        )
+    return None
+
+
+_REASONS = {
+    Phase.UNREACHABLE: ClassifierReadyReason.TRITON_UNREACHABLE,
+    Phase.FAILED: ClassifierReadyReason.BUNDLE_REJECTED,
+    Phase.LOST: ClassifierReadyReason.RELOADING,
+    Phase.ABSENT: ClassifierReadyReason.LOADING,
+    Phase.UNKNOWN: ClassifierReadyReason.LOADING,
+}
+"""Worst first."""
+
+
+def _worst_replica(classifier: Classifier) -> Readiness | None:
+    """Return why the classifier is not ready on all replicas, told by the worst kind of trouble."""
+    for phase, reason in _REASONS.items():
+        affected = [replica for replica in classifier.replicas if replica.phase == phase]
+        if affected:
+            ready = sum(replica.phase == Phase.READY for replica in classifier.replicas)
+            words = f"ready on {ready} of {len(classifier.replicas)} Triton replicas; {_told(affected[0])}"
+            return Readiness(reason, words)
+    return None
+
+
+def _told(replica: Replica) -> str:
+    meaning = {
+        Phase.UNREACHABLE: "does not answer",
+        Phase.FAILED: "refused the bundle",
+        Phase.LOST: "lost the bundle, which is loaded again; requests go to the last tier meanwhile",
+        Phase.ABSENT: "is loading the bundle",
+        Phase.UNKNOWN: "was not asked yet",
+    }[replica.phase]
+    return f"{replica.url} {meaning}" + (f": {replica.message}" if replica.message else "")
+
+
+def _loaded(classifier: Classifier) -> Readiness:
+    words = f"loaded on {', '.join(replica.url for replica in classifier.replicas)}"
+    return Readiness(ClassifierReadyReason.LOADED, words)
+
+
+def _stable_is_lost(o: Observation) -> str:
+    """Say that the revision in force lacks its classifier somewhere, while another one is on its way."""
+    if o.stable_classifier is None:
+        return ""
+    worst = _worst_replica(o.stable_classifier)
+    return f"{o.policy.status.stable_revision}, in force: {worst.message}" if worst else ""

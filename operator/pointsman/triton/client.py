@@ -1,0 +1,192 @@
+"""The only door to Triton: its repository API and a probe, each call with a deadline, retries and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+import numpy as np
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from tritonclient.http import InferInput
+from tritonclient.http.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from pointsman.triton.repository import Probe
+
+T = TypeVar("T")
+
+INDEX_S: Final = 3.0
+LOAD_S: Final = 60.0
+PROBE_S: Final = 5.0
+ATTEMPTS: Final = 2
+"""Attempts of a call that may be repeated (all here but load, which the caller repeats with a back-off)."""
+
+
+class TritonError(Exception):
+    """Triton refused: its words, without the traceback that a model's code may have added."""
+
+
+class TritonUnreachableError(TritonError):
+    """No answer within the deadline, or no connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """A model in a server's index. `state`: READY, LOADING, UNLOADING or UNAVAILABLE."""
+
+    state: str
+    reason: str
+
+
+class TritonMetrics:
+    """Calls of Triton's API. Endpoints are few and named by the policies, so they are a label."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.calls = Counter(
+            "pointsman_triton_calls_total",
+            "Calls of Triton's API; outcome is ok, refused or unreachable.",
+            ["endpoint", "call", "outcome"],
+            registry=registry,
+        )
+        self.duration = Histogram(
+            "pointsman_triton_call_duration_seconds",
+            "Duration of one call with its retries.",
+            ["call"],
+            registry=registry,
+            buckets=(0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60),
+        )
+
+
+class TritonClient:
+    """Calls to any number of Triton servers, each named by its URL `http://HOST:PORT`."""
+
+    def __init__(self, metrics: TritonMetrics) -> None:
+        self._metrics = metrics
+        self._clients: dict[str, InferenceServerClient] = {}
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for client in self._clients.values():
+            await client.close()
+        self._clients.clear()
+
+    async def forget(self, url: str) -> None:
+        """Close the connections to a server that is needed no more."""
+        client = self._clients.pop(url, None)
+        if client is not None:
+            await client.close()
+
+    async def index(self, url: str) -> dict[str, ModelState]:
+        """Return the server's models; those that it once had are listed, too, as UNAVAILABLE."""
+
+        async def call(client: InferenceServerClient) -> dict[str, ModelState]:
+            entries: list[dict[str, Any]] = await client.get_model_repository_index()
+            return {
+                entry["name"]: ModelState(entry.get("state", "UNAVAILABLE"), entry.get("reason", ""))
+                for entry in entries
+            }
+
+        return await self._call(url, "index", INDEX_S, call, attempts=ATTEMPTS)
+
+    async def ensure(
+        self, url: str, model: str, config: Mapping[str, Any], files: Mapping[str, bytes]
+    ) -> None:
+        """Load a model from these files (keys `file:<path>`); returns once it is ready and warm."""
+
+        async def call(client: InferenceServerClient) -> None:
+            await client.load_model(model, config=json.dumps(config), files=dict(files))
+
+        await self._call(url, "load", LOAD_S, call, attempts=1)
+
+    async def ready(self, url: str, model: str) -> bool:
+        """Tell whether the server serves the model."""
+        found = (await self.index(url)).get(model)
+        return found is not None and found.state == "READY"
+
+    async def probe(self, url: str, model: str, probe: Probe) -> str | None:
+        """Ask a loaded model the probe's request; say how its answer differs from what is due, or None."""
+
+        async def call(client: InferenceServerClient) -> tuple[list[float], str]:
+            text = InferInput("request", [1, 1], "BYTES")
+            text.set_data_from_numpy(np.array([[probe.body]], dtype=np.object_))
+            result = await client.infer(model, [text])
+            scores = [float(score) for score in np.asarray(result.as_numpy("score")).reshape(-1)]
+            return scores, _text(np.asarray(result.as_numpy("intent")).reshape(-1)[0])
+
+        scores, intent = await self._call(url, "probe", PROBE_S, call, attempts=ATTEMPTS)
+        return probe.differs(scores, intent)
+
+    async def unload(self, url: str, model: str) -> None:
+        """Unload a model; one that is not there is fine."""
+
+        async def call(client: InferenceServerClient) -> None:
+            await client.unload_model(model)
+
+        await self._call(url, "unload", INDEX_S, call, attempts=ATTEMPTS)
+
+    def _client(self, url: str) -> InferenceServerClient:
+        if url not in self._clients:
+            self._clients[url] = InferenceServerClient(urlsplit(url).netloc, conn_timeout=LOAD_S)
+        return self._clients[url]
+
+    async def _call(
+        self,
+        url: str,
+        name: str,
+        deadline_s: float,
+        call: Callable[[InferenceServerClient], Awaitable[T]],
+        *,
+        attempts: int,
+    ) -> T:
+        """Call until answered, at most `attempts` times; `TritonError`s say how it failed."""
+        started = time.monotonic()
+        try:
+            for attempt in range(1, attempts + 1):
+                try:
+                    async with asyncio.timeout(deadline_s):
+                        result = await call(self._client(url))
+                except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                    if attempt == attempts:
+                        self._count(url, name, "unreachable")
+                        raise TritonUnreachableError(_words(error, deadline_s)) from error
+                except InferenceServerException as error:
+                    self._count(url, name, "refused")
+                    raise TritonError(_first_line(str(error.message()))) from error
+                else:
+                    self._count(url, name, "ok")
+                    return result
+                await asyncio.sleep(random.uniform(0, 0.2))  # noqa: S311 - jitter
+            raise AssertionError("unreachable")
+        finally:
+            self._metrics.duration.labels(name).observe(time.monotonic() - started)
+
+    def _count(self, url: str, name: str, outcome: str) -> None:
+        self._metrics.calls.labels(url, name, outcome).inc()
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _words(error: Exception, deadline_s: float) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {deadline_s:g} s"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return "connection refused" if isinstance(error.os_error, ConnectionRefusedError) else "no connection"
+    return type(error).__name__
+
+
+def _first_line(message: str) -> str:
+    """Return the gist of an error: of a model's traceback the exception itself, in at most 300 characters."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    raised = [line for line in lines if "Error: " in line or "Exception: " in line]
+    return (raised[0] if raised else (lines or ["no reason given"])[0])[:300]
