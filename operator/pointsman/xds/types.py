@@ -1,0 +1,18 @@
+"""xDS resource types that we serve, by their type URL."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_PREFIX: Final = "type.googleapis.com/"
+SECRET: Final = _PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
+CLUSTER: Final = _PREFIX + "envoy.config.cluster.v3.Cluster"
+LISTENER: Final = _PREFIX + "envoy.config.listener.v3.Listener"
+ROUTE: Final = _PREFIX + "envoy.config.route.v3.RouteConfiguration"
+
+ADDED_FIRST: Final = (SECRET, CLUSTER, LISTENER)
+"""What routes need: added before routes change, removed after."""
+TYPES: Final = (*ADDED_FIRST, ROUTE)
+
+SHORT: Final = {SECRET: "secret", CLUSTER: "cluster", LISTENER: "listener", ROUTE: "route"}
+"""For metrics and logs."""
