@@ -1,1 +1,1 @@
-"""Routers: learned from prompts, answers and verdicts; what is learned leaves as a bundle. Pure: no I/O but files."""
+"""Routers: learned from prompts, answers and verdicts; what is learned leaves as a bundle."""

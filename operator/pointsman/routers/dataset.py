@@ -89,7 +89,9 @@ def load(folder: Path, tiers: Sequence[str], dataset: str | None = None) -> Prob
     """
     if len(tiers) < 2 or len(set(tiers)) != len(tiers):  # noqa: PLR2004 - a choice needs two
         raise DatasetError(f"at least two different models are needed, got: {', '.join(tiers) or 'none'}")
-    outcomes = _read(folder / "outcomes.parquet", ["prompt_id", "dataset", "model", "correct", "score", "cost_usd"])
+    outcomes = _read(
+        folder / "outcomes.parquet", ["prompt_id", "dataset", "model", "correct", "score", "cost_usd"]
+    )
     chosen = _dataset(outcomes, tiers, dataset)
     verdicts: dict[str, dict[str, tuple[float, float]]] = {tier: {} for tier in tiers}
     for prompt_id, where, model, correct, score, cost in zip(*outcomes.values(), strict=True):
@@ -123,7 +125,7 @@ def load(folder: Path, tiers: Sequence[str], dataset: str | None = None) -> Prob
 
 
 def answers(folder: Path, model: str, dataset: str | None = None) -> dict[str, Answer]:
-    """Return every answer of a model by prompt text; of equal prompts, the first one's. Raises `DatasetError`."""
+    """Return a model's answers by prompt text; of equal prompts, the first one's. Raises `DatasetError`."""
     files = sorted(folder.glob("answers_*.parquet" if dataset is None else f"answers_{dataset}.parquet"))
     if not files:
         raise DatasetError(f"{folder}: no answers_*.parquet here")
@@ -133,7 +135,9 @@ def answers(folder: Path, model: str, dataset: str | None = None) -> dict[str, A
         for prompt_id, text, correct, tokens in zip(*table.values(), strict=True):
             texts[prompt_id] = (text, bool(correct), tokens or 0)
     if not texts:
-        raise DatasetError(f"{folder}: no answers of {model}; models with answers: {', '.join(models(folder))}")
+        raise DatasetError(
+            f"{folder}: no answers of {model}; models with answers: {', '.join(models(folder))}"
+        )
     prompts = _read(folder / "prompts.parquet", ["prompt_id", "prompt", "prompt_tokens"])
     found: dict[str, Answer] = {}
     for prompt_id, prompt, tokens in zip(*prompts.values(), strict=True):
