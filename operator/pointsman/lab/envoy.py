@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from pointsman.lab.checks import http_get
-from pointsman.lab.process import LabError, Server, Spec
+from pointsman.lab.process import Child, LabError, Server, Spec
 
 _LIVE: Final = b"LIVE"
 
@@ -17,13 +17,14 @@ _LIVE: Final = b"LIVE"
 class Envoy(Server):
     """One Envoy. Ready as soon as its admin answers LIVE or, with `configured=False`, answers at all.
 
-    LIVE needs a first configuration from xDS, or its time-out (15 s).
+    LIVE needs a first configuration from xDS, or its time-out (15 s). A bootstrap that shall be new at each start
+    (its node id, say) is given as a function.
     """
 
     def __init__(
         self,
         state_dir: Path,
-        bootstrap: Mapping[str, Any],
+        bootstrap: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
         *,
         name: str = "envoy",
         concurrency: int = 2,
@@ -34,9 +35,8 @@ class Envoy(Server):
         home = state_dir.resolve() / name
         home.mkdir(parents=True, exist_ok=True)
         self.bootstrap_path = home / "bootstrap.json"
-        # JSON, not YAML: YAML turns a node id `n` into false.
-        self.bootstrap_path.write_text(json.dumps(bootstrap, indent=1), encoding="utf-8")
-        socket = bootstrap["admin"]["address"]["socket_address"]
+        self._bootstrap = bootstrap if callable(bootstrap) else lambda: bootstrap
+        socket = self._bootstrap()["admin"]["address"]["socket_address"]
         self.admin_address = f"{socket['address']}:{socket['port_value']}"
 
         def ready() -> bool:
@@ -60,6 +60,12 @@ class Envoy(Server):
         ]
         log = state_dir.resolve() / "log" / f"{name}.log"
         super().__init__(Spec(name, command, log, address or self.admin_address, ready))
+
+    def start(self) -> Child:
+        """Start it with a bootstrap written anew."""
+        # JSON, not YAML: YAML turns a node id `n` into false.
+        self.bootstrap_path.write_text(json.dumps(self._bootstrap(), indent=1), encoding="utf-8")
+        return super().start()
 
 
 def binary() -> Path:

@@ -1,0 +1,238 @@
+"""`pointsman lab`: the whole stack as local processes."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+_STATE = click.option(
+    "--state",
+    default=Path(".lab"),
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The lab's folder: logs, certificates, data.",
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
+_EXAMPLE = """\b
+Example:
+  pointsman lab up -d
+  pointsman lab apply -f examples/01-quickstart --bundle bundle.zip --set THRESHOLD_PERMILLE=640
+  pointsman lab down
+"""
+
+
+@click.group(name="lab", epilog=_EXAMPLE)
+def command() -> None:
+    """Run the whole stack as local processes.
+
+    Every server is real: etcd, kube-apiserver, Prometheus, Triton, Envoy, and our own.
+    """
+
+
+@command.command(epilog="\b\nExample:\n  pointsman lab up --detach --state /tmp/lab")
+@_STATE
+@click.option("-d", "--detach", is_flag=True, help="Return when everything is up, and leave it running.")
+@click.option("--timeout", default=180.0, show_default=True, help="Seconds until everything must be up.")
+@click.option(
+    "--data", type=click.Path(exists=True, path_type=Path), help="What the replay tiers answer from."
+)
+@click.option(
+    "--tier-speed",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="Divides the replay tiers' synthetic latency; 0: none.",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the synthetic latency.")
+def up(*, state: Path, detach: bool, timeout: float, data: Path | None, tier_speed: float, seed: int) -> None:
+    """Start a lab with nothing in it. In the foreground it runs until Ctrl-C, which ends all its parts.
+
+    What an earlier lab left in the folder is removed first. Binaries that are missing are built, once.
+    """
+    from pointsman.lab import running
+    from pointsman.lab.process import LabError
+
+    say = _timed()
+    try:
+        running.check_host()
+        if detach:
+            arguments = ["--state", str(state), "--timeout", str(timeout), "--tier-speed", str(tier_speed)]
+            arguments += ["--seed", str(seed)] + ([] if data is None else ["--data", str(data)])
+            running.detach(arguments, state, click.echo)
+            return
+        from pointsman.lab.parts import Options
+
+        options = Options(state, tier_speed=tier_speed, seed=seed, **({} if data is None else {"data": data}))
+        running.run(options, say, timeout)
+    except LabError as error:
+        _fail(error)
+
+
+@command.command(epilog="\b\nExample:\n  pointsman lab status --json | jq -r .entry")
+@_STATE
+@_JSON
+def status(*, state: Path, as_json: bool) -> None:
+    """Show the parts of the lab that runs in the folder."""
+    found = _ask(state, {"do": "status"})
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("part", "pid", "address", "healthy", "restarts", box=None)
+    for name, part in found["parts"].items():
+        healthy = "yes" if part["healthy"] else "[bold red]no[/]"
+        table.add_row(name, str(part["pid"] or "-"), part["address"], healthy, str(part["restarts"]))
+    console = Console()
+    console.print(table)
+    console.print(f"\nentry       {found['entry']}\nprometheus  {found['prometheus']}")
+    console.print(f"export KUBECONFIG={found['kubeconfig']}", soft_wrap=True)
+
+
+@command.command(epilog="\b\nExample:\n  pointsman lab logs operator -f")
+@_STATE
+@click.argument("name")
+@click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C.")
+def logs(*, state: Path, name: str, follow: bool) -> None:
+    """Print the log of a part, or of the lab itself (`lab`). Also after its end."""
+    from pointsman.lab.running import OWN_LOG, log_path
+
+    path = log_path(state, name)
+    if not path.is_file():
+        names = sorted(found.stem for found in (state / "log").glob("*.log"))
+        raise click.ClickException(f"no log of {name} in {state}; there are {', '.join([OWN_LOG, *names])}")
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        click.echo(stream.read(), nl=False)
+        while follow:
+            text = stream.read()
+            if text:
+                click.echo(text, nl=False)
+            else:
+                time.sleep(0.2)
+
+
+@command.command(epilog="\b\nExample:\n  pointsman lab restart triton")
+@_STATE
+@click.argument("name")
+def restart(*, state: Path, name: str) -> None:
+    """End a part and start it again, at the same address; return when it is healthy."""
+    before = _ask(state, {"do": "status"})["parts"].get(name, {}).get("restarts", 0)
+    _ask(state, {"do": "restart", "name": name})
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        part = _ask(state, {"do": "status"})["parts"][name]
+        if part["restarts"] > before and part["healthy"]:
+            return
+        time.sleep(0.1)
+    raise click.ClickException(f"{name} is not healthy again after 60 s; see `pointsman lab logs {name}`")
+
+
+@command.command(epilog="\b\nExample:\n  pointsman lab down")
+@_STATE
+def down(*, state: Path) -> None:
+    """End the lab of the folder with all its parts. Its logs stay until the next `up`."""
+    from pointsman.lab import control
+    from pointsman.lab.process import LabError
+
+    try:
+        ended = control.end(state)
+    except LabError as error:
+        _fail(error)
+    click.echo("the lab is down" if ended else f"no lab runs in {state}")
+
+
+@command.command(epilog="\b\nExample:\n  pointsman lab binaries --json")
+@_JSON
+def binaries(*, as_json: bool) -> None:
+    """Show the binaries that the lab needs and no wheel brings; build those that are missing."""
+    from pointsman.lab import binaries as found
+    from pointsman.lab.process import LabError
+
+    say = _timed(err=as_json)
+    try:
+        for name in found.TOOLS:
+            found.ensure(name, say)
+    except LabError as error:
+        _fail(error)
+    known = [binary for binary in map(found.find, found.TOOLS) if binary is not None]
+    if as_json:
+        shown = {b.name: {"path": str(b.path), "source": b.source} for b in known}
+        click.echo(json.dumps(shown, indent=2))
+        return
+    for binary in known:
+        click.echo(f"{binary.name:16}{binary.source:20}{binary.path}")
+
+
+@command.command(name="apply", epilog=_EXAMPLE)
+@_STATE
+@click.option(
+    "-f", "--file", required=True, type=click.Path(exists=True, path_type=Path), help="File or folder."
+)
+@click.option(
+    "--bundle", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A trained bundle."
+)
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A value for ${NAME}.")
+@click.option("--print", "only_print", is_flag=True, help="Print the result; apply nothing.")
+def apply_(
+    *, state: Path, file: Path, bundle: Path | None, settings: Iterable[str], only_print: bool
+) -> None:
+    """Apply manifests to the lab's API server, with its addresses in place of ${…}.
+
+    Known: CHEAP_URL, STRONG_URL, TRITON_URL, PROMETHEUS_URL, ENTRY_URL; with --bundle BUNDLE_SHA256 and
+    BUNDLE_BASE64, and what --set gives.
+    """
+    import yaml
+
+    from pointsman.lab.kubectl import Kubectl
+    from pointsman.lab.process import LabError
+    from pointsman.lab.substitute import bundle_values, lab_values, substitute
+
+    found = _ask(state, {"do": "status"})
+    values = lab_values(found)
+    if bundle is not None:
+        values |= bundle_values(bundle.read_bytes())
+    values |= dict(setting.split("=", 1) for setting in settings if "=" in setting)
+    files = sorted(file.glob("*.yaml")) if file.is_dir() else [file]
+    try:
+        texts = [substitute(path.read_text("utf-8"), values) for path in files]
+        if only_print:
+            click.echo("---\n".join(texts), nl=False)
+            return
+        with Kubectl(Path(found["kubeconfig"])) as kubectl:
+            for manifest in (each for text in texts for each in yaml.safe_load_all(text) if each):
+                kubectl.apply([manifest])
+                click.echo(f"{manifest['kind']} {manifest['metadata']['name']} applied")
+    except LabError as error:
+        _fail(error)
+
+
+def _ask(state: Path, message: dict[str, Any]) -> dict[str, Any]:
+    from pointsman.lab import control
+    from pointsman.lab.process import LabError
+
+    try:
+        return control.ask(state, message)
+    except LabError as error:
+        _fail(error)
+
+
+def _fail(error: Exception) -> NoReturn:
+    click.echo(f"Error: {error}", err=True)
+    sys.exit(1)
+
+
+def _timed(*, err: bool = False) -> Callable[[str], None]:
+    """Return a function that prints a line with the seconds since now before it."""
+    begin = time.monotonic()
+
+    def say(text: str) -> None:
+        click.echo(f"{time.monotonic() - begin:6.1f} s  {text}", err=err)
+
+    return say

@@ -1,0 +1,44 @@
+"""Manifests with `${NAME}` in them: the lab's addresses differ from run to run, so examples name them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pointsman.lab.process import LabError
+
+_NAME: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def lab_values(status: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a running lab knows, from its status."""
+    address = {name: part["address"] for name, part in status["parts"].items()}
+    return {
+        "CHEAP_URL": f"http://{address['tier-cheap']}/v1",
+        "STRONG_URL": f"http://{address['tier-strong']}/v1",
+        "TRITON_URL": f"http://{address['triton']}",
+        "PROMETHEUS_URL": str(status["prometheus"]),
+        "ENTRY_URL": str(status["entry"]),
+    }
+
+
+def bundle_values(bundle: bytes) -> dict[str, str]:
+    """Return what a bundle's file says about itself."""
+    return {
+        "BUNDLE_SHA256": hashlib.sha256(bundle).hexdigest(),
+        "BUNDLE_BASE64": base64.b64encode(bundle).decode(),
+    }
+
+
+def substitute(text: str, values: Mapping[str, str]) -> str:
+    """Replace every `${NAME}`, as envsubst does; `LabError` names those without a value."""
+    missing = sorted({name for name in _NAME.findall(text) if name not in values})
+    if missing:
+        known = ", ".join(sorted(values))
+        raise LabError(
+            f"no value for {', '.join(missing)}; give --bundle or --set NAME=VALUE (known: {known})"
+        )
+    return _NAME.sub(lambda found: values[found.group(1)], text)
