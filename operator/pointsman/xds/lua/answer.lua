@@ -1,0 +1,58 @@
+-- Reads an answer as it passes, JSON or event stream, in bounded memory. In JSON text a quote inside a string is
+-- escaped, so `"usage"` with bare quotes and a colon after it is always a key: no parsing is needed to find one.
+local CARRY = 512 -- bytes kept from one chunk to the next: longer than any key with the value that we read
+
+-- Is there a `key` in `s` whose value looks like `value` (an anchored pattern that starts at the colon)?
+local function has(s, key, value)
+  local _, last = find(s, key, 1, true)
+  while last do
+    if find(s, value, last + 1) then
+      return true
+    end
+    _, last = find(s, key, last + 1, true)
+  end
+  return false
+end
+
+local TEXT, LIST, OBJECT = '^%s*:%s*"[^"]', "^%s*:%s*%[%s*{", "^%s*:%s*{"
+
+local function has_content(s)
+  return has(s, '"content"', TEXT) or has(s, '"content"', LIST) or has(s, '"tool_calls"', LIST)
+    or has(s, '"text"', TEXT) or has(s, '"function_call"', OBJECT)
+end
+
+local function read_usage(seen, s)
+  local at = find(s, '"usage"', 1, true)
+  while at do
+    local prompt = match(s, '"prompt_tokens"%s*:%s*(%d+)', at) or match(s, '"input_tokens"%s*:%s*(%d+)', at)
+    local completion = match(s, '"completion_tokens"%s*:%s*(%d+)', at) or match(s, '"output_tokens"%s*:%s*(%d+)', at)
+    seen.prompt = tonumber(prompt) or seen.prompt
+    seen.completion = tonumber(completion) or seen.completion
+    at = find(s, '"usage"', at + 7, true)
+  end
+end
+
+-- Takes the next bytes of an answer into account; `seen` starts as {carry = "", bytes = 0}.
+local function read_chunk(seen, data)
+  local window = seen.carry .. data
+  seen.bytes = seen.bytes + #data
+  if not seen.model and seen.bytes < 65536 then
+    seen.model = match(window, '"model"%s*:%s*"([^"\\]+)"')
+  end
+  if not seen.choices then
+    seen.choices = find(window, '"choices"', 1, true) ~= nil
+  end
+  if not seen.content then
+    seen.content = has_content(window)
+  end
+  if not seen.refusal then
+    seen.refusal = has(window, '"refusal"', TEXT)
+  end
+  read_usage(seen, window)
+  seen.carry = sub(window, -CARRY)
+end
+
+-- Did a good answer hold neither text nor a tool call? Only chat and completion answers can tell.
+local function is_empty(seen)
+  return seen.bytes == 0 or (seen.choices and not seen.content and not seen.refusal) or false
+end

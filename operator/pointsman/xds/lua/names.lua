@@ -1,0 +1,90 @@
+-- What the scripts and the rooms around Envoy agree on; a unit test holds these equal to contract.py.
+local NAMESPACE = "pointsman"
+local CLUSTER_CAPTURE = "pointsman-capture"
+local HEADER = {
+  SESSION = "x-session-id",
+  REQUEST_ID = "x-request-id",
+  NO_CAPTURE = "x-pointsman-no-capture",
+  KEY = "x-pointsman-key",
+  MODEL_AT = "x-pointsman-model-at",
+  SERVED_TIER = "x-pointsman-served-tier",
+  REVISION = "x-pointsman-revision",
+  REASON = "x-pointsman-reason",
+}
+local KEY = {
+  POLICY = "policy",
+  REVISION = "revision",
+  ROUTE = "route",
+  TIER = "tier",
+  SERVED_TIER = "served_tier",
+  REASON = "reason",
+  SCORE = "score",
+  INTENT = "intent",
+  DECISION_US = "decision_us",
+  STREAM = "stream",
+  PROMPT_TOKENS = "prompt_tokens",
+  COMPLETION_TOKENS = "completion_tokens",
+  ANSWER_MODEL = "answer_model",
+  EMPTY = "empty",
+  REFUSAL = "refusal",
+  CAPTURED = "captured",
+}
+local REASON = {
+  SCORE = "score",
+  BELOW_THRESHOLD = "below_threshold",
+  INTENT_RULE = "intent_rule",
+  PINNED = "pinned",
+  ALWAYS_STRONG = "always_strong",
+  CLASSIFIER_TIMEOUT = "classifier_timeout",
+  CLASSIFIER_UNAVAILABLE = "classifier_unavailable",
+  CLASSIFIER_ERROR = "classifier_error",
+  CLASSIFIER_NONSENSE = "classifier_nonsense",
+  BODY_TOO_LARGE = "body_too_large",
+  BODY_EMPTY = "body_empty",
+  BODY_UNREADABLE = "body_unreadable",
+  BODY_HOSTILE = "body_hostile",
+  SCRIPT_ERROR = "script_error",
+  UNKNOWN_MODEL = "unknown_model",
+  NO_POLICY = "no_policy",
+}
+
+-- Sets one key of our dynamic metadata. Handles of Envoy's objects die at every yield: never keep one.
+local function set(handle, key, value)
+  handle:streamInfo():dynamicMetadata():set(NAMESPACE, key, value)
+end
+
+-- Names the reason in metadata and counts it in Envoy (own counters: Envoy 1.38 and later).
+local function give_reason(handle, reason)
+  set(handle, KEY.REASON, reason)
+  if handle.stats then
+    handle:stats():counter("pointsman.reason." .. reason):inc()
+  end
+end
+
+-- Microseconds since 1970.
+local function now_us(handle)
+  return tonumber(handle:timestampString(EnvoyTimestampResolution.MICROSECOND)) or 0
+end
+
+-- Returns a function that finds the table of a request's route by its id, made by `make(context)` on first sight.
+-- A worker keeps the tables of the routes it has seen; the bound only matters after hundreds of changes.
+local function memo(make)
+  local known, count = {}, 0
+  return function(handle)
+    local context = handle:filterContext()
+    local id = context and context:get("id")
+    if not id then
+      return nil
+    end
+    local made = known[id]
+    if made == nil then
+      if count >= 1024 then
+        known, count = {}, 0
+      end
+      made = make(context)
+      known[id] = made
+      count = count + 1
+    end
+    return made
+  end
+end
