@@ -17,8 +17,8 @@ _LIVE: Final = b"LIVE"
 class Envoy(Server):
     """One Envoy. Ready as soon as its admin answers LIVE or, with `configured=False`, answers at all.
 
-    LIVE needs a first configuration from xDS, or its time-out (15 s). A bootstrap that shall be new at each start
-    (its node id, say) is given as a function.
+    LIVE needs a first configuration from xDS, or its time-out (15 s). What shall be new at each start (a node
+    id, say) needs a bootstrap given as a function.
     """
 
     def __init__(
