@@ -20,9 +20,9 @@ local arm_of = memo(function(context)
     revision = context:get("revision"),
     tiers = context:get("tiers"),
     routes = context:get("routes"),
-    pinned = tonumber(context:get("pinned")),
+    pinned = number(context:get("pinned")),
     cluster = context:get("cluster"),
-    limit = tonumber(context:get("limit")),
+    limit = number(context:get("limit")),
     thresholds = {},
     intents = {},
   }
@@ -35,7 +35,7 @@ local arm_of = memo(function(context)
       ["content-type"] = "application/octet-stream",
       ["inference-header-content-length"] = "0",
     }
-    arm.call = { timeout_ms = tonumber(context:get("deadline_ms")), send_xff = false }
+    arm.call = { timeout_ms = number(context:get("deadline_ms")), send_xff = false }
     for i, threshold in ipairs(context:get("thresholds") or {}) do
       arm.thresholds[i] = { tier = tonumber(threshold.tier), permille = tonumber(threshold.permille) }
     end

@@ -5,7 +5,7 @@
 -- include reply.lua
 
 local host_of = memo(function(context)
-  local host = { models = context:get("models"), sole = context:get("sole"), budget = tonumber(context:get("budget")) }
+  local host = { models = context:get("models"), sole = context:get("sole"), budget = number(context:get("budget")) }
   local names = {}
   for model in pairs(host.models) do
     names[#names + 1] = model

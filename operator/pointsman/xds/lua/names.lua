@@ -66,6 +66,11 @@ local function now_us(handle)
   return tonumber(handle:timestampString(EnvoyTimestampResolution.MICROSECOND)) or 0
 end
 
+-- A number of a context, where floats may come as strings; a key that is not there gives no value at all, not nil.
+local function number(value)
+  return tonumber(value)
+end
+
 -- Returns a function that finds the table of a request's route by its id, made by `make(context)` on first sight.
 -- A worker keeps the tables of the routes it has seen; the bound only matters after hundreds of changes.
 local function memo(make)

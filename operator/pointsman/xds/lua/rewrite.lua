@@ -39,7 +39,7 @@ local function rewrite(handle)
     return
   end
   local headers, context = handle:headers(), handle:filterContext()
-  local model, budget = context:get("model"), tonumber(context:get("budget"))
+  local model, budget = context:get("model"), number(context:get("budget"))
   local bytes = body:getBytes(0, length)
   local encoding = headers:get("content-encoding")
   local form = find(lower(headers:get("content-type") or ""), "multipart/", 1, true)

@@ -18,6 +18,7 @@ from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from envoy.type.matcher.v3 import string_pb2
 
 from pointsman.xds.translate import names
+from pointsman.xds.translate.composite import cluster_config
 from pointsman.xds.translate.resources import (
     ads,
     any_of,
@@ -25,7 +26,6 @@ from pointsman.xds.translate.resources import (
     seconds,
     socket_address,
     split_address,
-    typed_struct,
     uint,
 )
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from pointsman.xds.translate.options import Options
 
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_COMPOSITE: Final = "type.googleapis.com/envoy.extensions.clusters.composite.v3.ClusterConfig"
 _IN_FLIGHT: Final = 65_536
 """Answers take minutes, so Envoy's default of 1,024 in flight would be a limit of ours; 3 retries more so."""
 _TRITON_IN_FLIGHT: Final = 1_024
@@ -106,8 +105,8 @@ def failover(tier: TierPlan, strong: TierPlan) -> cluster_pb2.Cluster:
     cluster = _cluster(names.failover_cluster(tier, strong), 1)
     cluster.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
     cluster.cluster_type.name = "envoy.clusters.composite"
-    members = [{"name": names.tier_listener(tier)}, {"name": names.tier_listener(strong)}]
-    cluster.cluster_type.typed_config.CopyFrom(typed_struct(_COMPOSITE, {"clusters": members}))
+    members = [names.tier_listener(tier), names.tier_listener(strong)]
+    cluster.cluster_type.typed_config.CopyFrom(any_of(cluster_config(members)))
     cluster.circuit_breakers.CopyFrom(_breakers(_IN_FLIGHT, _IN_FLIGHT))
     return cluster
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from envoy.config.core.v3 import address_pb2, config_source_pb2
 from google.protobuf import any_pb2, duration_pb2, json_format, struct_pb2, wrappers_pb2
-from xds.type.v3 import typed_struct_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,11 +24,6 @@ def any_of(message: Message) -> any_pb2.Any:
     packed = any_pb2.Any()
     packed.Pack(message, deterministic=True)
     return packed
-
-
-def typed_struct(type_url: str, value: Mapping[str, Any]) -> any_pb2.Any:
-    """Pack a message whose protobuf type xds-protos lacks: Envoy reads it from its JSON form."""
-    return any_of(typed_struct_pb2.TypedStruct(type_url=type_url, value=struct(value)))
 
 
 def struct(value: Mapping[str, Any]) -> struct_pb2.Struct:
