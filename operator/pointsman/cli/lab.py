@@ -22,7 +22,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
 _EXAMPLE = """\b
 Example:
   pointsman lab up -d
-  pointsman lab apply -f examples/01-quickstart --bundle bundle.zip --set THRESHOLD_PERMILLE=640
+  pointsman lab apply -f examples/01-quickstart --bundle bundle.zip
   pointsman lab down
 """
 
@@ -185,8 +185,8 @@ def apply_(
 ) -> None:
     """Apply manifests to the lab's API server, with its addresses in place of ${…}.
 
-    Known: CHEAP_URL, STRONG_URL, TRITON_URL, PROMETHEUS_URL, ENTRY_URL; with --bundle BUNDLE_SHA256 and
-    BUNDLE_BASE64, and what --set gives.
+    Known: CHEAP_URL, STRONG_URL, TRITON_URL, PROMETHEUS_URL, ENTRY_URL; with --bundle BUNDLE_SHA256,
+    BUNDLE_BASE64 and THRESHOLD_PERMILLE (what its training suggests); and what --set gives.
     """
     import yaml
 

@@ -98,12 +98,12 @@ def detach(arguments: list[str], state_dir: Path, say: Callable[[str], None]) ->
             env=env,
             start_new_session=True,
         )
+    tell = follow(log, say)
     try:
-        with log.open(encoding="utf-8", errors="replace") as lines:
-            while child.poll() is None and not _is_up(state_dir, child.pid):
-                _pass_on(lines.read(), say)
-                time.sleep(0.1)
-            _pass_on(lines.read(), say)
+        while child.poll() is None and not is_up(state_dir):
+            tell()
+            time.sleep(0.1)
+        tell()
     except BaseException:
         if child.poll() is None:
             child.terminate()
@@ -118,18 +118,29 @@ def log_path(state_dir: Path, name: str) -> Path:
     return state_dir / "lab.log" if name == OWN_LOG else state_dir / "log" / f"{name}.log"
 
 
-def _is_up(state_dir: Path, pid: int) -> bool:
-    if control.holder(state_dir) != pid:
-        return False
+def is_up(state_dir: Path) -> bool:
+    """Say whether the lab of this folder is up: every part was ready."""
     try:
         return control.ask(state_dir, {"do": "up"})["up"] is True
     except LabError:
         return False
 
 
-def _pass_on(text: str, say: Callable[[str], None]) -> None:
-    for line in text.splitlines():
-        say(line)
+def follow(log: Path, say: Callable[[str], None]) -> Callable[[], None]:
+    """Return a function that says every line which has come to the log since its last call."""
+    at = 0
+
+    def tell() -> None:
+        nonlocal at
+        with log.open("rb") as stream:
+            stream.seek(at)
+            text = stream.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        at += len(whole)
+        for line in whole.decode(errors="replace").splitlines():
+            say(line)
+
+    return tell
 
 
 def _clear(state_dir: Path) -> None:

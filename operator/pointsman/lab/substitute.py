@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
+import json
 import re
+import zipfile
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -26,11 +29,19 @@ def lab_values(status: Mapping[str, Any]) -> dict[str, str]:
 
 
 def bundle_values(bundle: bytes) -> dict[str, str]:
-    """Return what a bundle's file says about itself."""
-    return {
+    """Return a bundle file's digest, its bytes, and the threshold that its training suggests."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(bundle)) as members:
+            measured = json.loads(members.read("bundle.json")).get("metrics") or {}
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise LabError(f"the bundle cannot be read: {error}; make one with `pointsman train`") from None
+    values = {
         "BUNDLE_SHA256": hashlib.sha256(bundle).hexdigest(),
         "BUNDLE_BASE64": base64.b64encode(bundle).decode(),
     }
+    if "threshold_permille" in measured:
+        values["THRESHOLD_PERMILLE"] = str(measured["threshold_permille"])
+    return values
 
 
 def substitute(text: str, values: Mapping[str, str]) -> str:
