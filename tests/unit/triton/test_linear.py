@@ -1,0 +1,116 @@
+"""The scorer: what it counts, and that what it says does not depend on how it is asked."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import bundles as small
+from pointsman.triton.backend.linear import DENSE, LinearClassifier, Vocabulary, dense, tfidf, tokens
+
+
+@pytest.fixture(scope="module")
+def classifier() -> LinearClassifier:
+    """Return a classifier for two tiers: sums are easy, prose is not."""
+    return LinearClassifier(small.fitted())
+
+
+def test_tells_easy_from_hard(classifier: LinearClassifier) -> None:
+    """The cheap tier scores high where it is as good; the intent is named; the last tier scores 1."""
+    easy = classifier.score("Multiply the number by the ratio, then divide the total.")
+    hard = classifier.score("Which metaphor sets the tone of the last stanza of the poem?")
+    assert (easy.intent, hard.intent) == ("sums", "prose")
+    assert easy.scores[0] > 0.8
+    assert hard.scores[0] < 0.5
+    assert easy.scores[1] == hard.scores[1] == 1
+
+
+@pytest.mark.parametrize("tiers", [2, 3, 4])
+def test_one_score_per_tier(tiers: int) -> None:
+    """There are as many scores as tiers, as float32."""
+    scored = LinearClassifier(small.fitted(tiers)).score("a poem")
+    assert scored.scores.shape == (tiers,)
+    assert scored.scores.dtype == np.float32
+
+
+@given(st.text(max_size=200))
+def test_any_text_has_a_score(classifier_text: str) -> None:
+    """Whatever the text, the scores are probabilities and the intent is one of the bundle's."""
+    scored = LinearClassifier(small.fitted()).score(classifier_text)
+    assert ((scored.scores >= 0) & (scored.scores <= 1)).all()
+    assert scored.intent in ("sums", "prose")
+
+
+def test_calibration_is_monotone(classifier: LinearClassifier) -> None:
+    """A higher predicted gain of the last tier never gives the cheap tier a higher score."""
+    scored = [classifier.score(text) for text in small.problem(seed=3).texts]
+    order = np.argsort([one.gains[0] for one in scored])
+    assert (np.diff(np.array([one.scores[0] for one in scored])[order]) <= 0).all()
+
+
+@given(st.text(st.characters(max_codepoint=127), max_size=100))
+def test_tokens_of_ascii_are_words(text: str) -> None:
+    """For ASCII, the fast splitting finds exactly the words that the regular expression finds."""
+    assert tokens(text) == [word.encode() for word in re.findall(r"\w+", text.lower())]
+
+
+def test_tokens_beyond_ascii() -> None:
+    """Letters of any script belong to words; typographic punctuation parts them."""
+    found = [word.decode() for word in tokens("“Ärger” — naïve café… x×y 你好。世界")]
+    assert found == ["ärger", "naïve", "café", "x×y", "你好", "世界"]
+
+
+def test_counts_words_and_pairs() -> None:
+    """Each word of the vocabulary and each pair of neighbours is counted, unknown words part pairs."""
+    vocabulary = Vocabulary(["a", "b", "c"], np.array([[0, 1], [1, 2]], dtype=np.uint16))
+    numbers, counts = vocabulary.count("a b a b x c b c")
+    assert dict(zip(numbers.tolist(), counts.tolist(), strict=True)) == {0: 2, 1: 3, 2: 2, 3: 2, 4: 1}
+
+
+@pytest.mark.parametrize("text", ["", "x", "x y", "a", "?!"])
+def test_counts_short_texts(text: str) -> None:
+    """Texts of no or one known word have no pairs."""
+    vocabulary = Vocabulary(["a", "b"], np.array([[0, 1]], dtype=np.uint16))
+    numbers, _ = vocabulary.count(text)
+    assert numbers.tolist() == ([0] if text == "a" else [])
+
+
+def test_tfidf_by_hand() -> None:
+    """(1 + ln count) · idf, scaled to length 1."""
+    found = tfidf(np.array([1, 3]), np.array([2.0, 1.0], dtype=np.float32))
+    raw = np.array([2.0, 1 + math.log(3)])
+    np.testing.assert_allclose(found, raw / np.linalg.norm(raw), rtol=1e-6)
+
+
+def test_character_features() -> None:
+    """The shares of the classes of bytes, and the length."""
+    found = dict(zip(DENSE, dense("Ab 1\n+é").tolist(), strict=True))
+    assert found["log_bytes"] == pytest.approx(math.log1p(8))
+    expected = {
+        "lower": 1,
+        "upper": 1,
+        "digit": 1,
+        "space": 1,
+        "newline": 1,
+        "operator": 1,
+        "beyond_ascii": 2,
+    }
+    for name, count in expected.items():
+        assert found[f"share_{name}"] == pytest.approx(count / 8)
+
+
+def test_fast_enough_for_the_request_path(classifier: LinearClassifier) -> None:
+    """A prompt of 1.5 kB takes well under a millisecond (the best of many: other things run here)."""
+    text = " ".join(small.SUMS * 15)[:1500]
+    best = math.inf
+    for _ in range(200):
+        start = time.perf_counter()
+        classifier.score(text)
+        best = min(best, time.perf_counter() - start)
+    assert best < 1e-3
