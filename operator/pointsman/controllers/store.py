@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from pointsman.api.v1alpha1.revision import RoutingPolicyRevision
-from pointsman.api.v1alpha1.routing_policy import RoutingPolicy
+from pointsman.api.v1alpha1.routing_policy import RoutingPolicy, RoutingPolicyStatus
 from pointsman.rollout.revisions import owner_uid
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ class StoredPolicy:
     uid: str
     version: int
     resource_version: str
+    generation: int
     policy: RoutingPolicy | None
+    status: RoutingPolicyStatus
     problem: str = ""
 
 
@@ -69,7 +71,7 @@ class Store:
         found = self._revisions.get(key, {}).values()
         return tuple(sorted(found, key=lambda r: (r.created, r.version, r.name)))
 
-    def keys(self) -> frozenset[str]:
+    def all_keys(self) -> frozenset[str]:
         """Return the keys of all policies, and of those that only revisions still name."""
         return frozenset(self._policies) | frozenset(key for key, held in self._revisions.items() if held)
 
@@ -162,9 +164,18 @@ def _stored_policy(raw: Raw) -> StoredPolicy:
         uid=metadata["uid"],
         version=_version(metadata),
         resource_version=str(metadata.get("resourceVersion", "")),
+        generation=int(metadata.get("generation", 0)),
         policy=policy,
+        status=policy.status if policy else _status(raw),
         problem=problem,
     )
+
+
+def _status(raw: Raw) -> RoutingPolicyStatus:
+    try:
+        return RoutingPolicyStatus.model_validate(raw.get("status") or {})
+    except ValidationError:
+        return RoutingPolicyStatus()
 
 
 def _stored_revision(raw: Raw) -> tuple[str, StoredRevision]:

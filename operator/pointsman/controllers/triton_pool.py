@@ -1,7 +1,7 @@
 """Every Triton that a policy names: asked once a poll, told to load what is wanted, relieved of what is not.
 
 Level-based: whatever a server lost (a restart, an emptied repository) is loaded again. Models are shared by
-digest and counted by who wants them. Only models named `pm-…` are ever touched: a Triton belongs to one operator.
+digest and counted by who wants them. Only models named `pm-…` are touched: a Triton belongs to one operator.
 """
 
 from __future__ import annotations

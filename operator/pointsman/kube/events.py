@@ -1,4 +1,4 @@
-"""Events (events.k8s.io/v1): what happened to an object, for people. Losing one never matters to what is done."""
+"""Events (events.k8s.io/v1): what happened to an object, for people. Losing one changes nothing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Recorder:
     def __init__(
         self, client: KubeClient, registry: CollectorRegistry, clock: Clock, *, controller: str, instance: str
     ) -> None:
-        """`controller`: a qualified name like `pointsman.dev/operator`; `instance`: which process."""
+        """Take the controller's qualified name (`pointsman.dev/operator`) and which process this is."""
         self._client = client
         self._clock = clock
         self._controller = controller
@@ -51,11 +51,18 @@ class Recorder:
         )
 
     def record(
-        self, regarding: dict[str, Any], kind: Literal["Normal", "Warning"], reason: str, action: str, note: str
+        self,
+        regarding: dict[str, Any],
+        *,
+        kind: Literal["Normal", "Warning"],
+        reason: str,
+        action: str,
+        note: str,
     ) -> None:
-        """Post an event about an object (its apiVersion, kind, name, namespace, uid) soon, unless just told."""
+        """Post an event about an object (apiVersion, kind, name, namespace, uid) soon, unless just told."""
         now = self._clock()
         what = (str(regarding.get("uid")), kind, reason, action, note)
+        event = {"type": kind, "reason": reason, "action": action, "note": _cut(note)}
         told = self._recent.get(what)
         if told is not None and now - told < QUIET:
             return
@@ -64,13 +71,11 @@ class Recorder:
         while len(self._recent) > _REMEMBERED:
             self._recent.popitem(last=False)
         try:
-            self._queue.put_nowait(self._event(regarding, kind, reason, action, note, now))
+            self._queue.put_nowait(self._event(regarding, now) | event)
         except asyncio.QueueFull:
             self._posted.labels("dropped").inc()
 
-    def _event(
-        self, regarding: dict[str, Any], kind: str, reason: str, action: str, note: str, now: datetime
-    ) -> dict[str, Any]:
+    def _event(self, regarding: dict[str, Any], now: datetime) -> dict[str, Any]:
         return {
             "apiVersion": EVENTS.api_version,
             "kind": EVENTS.kind,
@@ -79,10 +84,6 @@ class Recorder:
                 "namespace": regarding["namespace"],
             },
             "eventTime": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-            "type": kind,
-            "reason": reason,
-            "action": action,
-            "note": note if len(note) <= _LONGEST_NOTE else note[: _LONGEST_NOTE - 1] + "…",
             "regarding": regarding,
             "reportingController": self._controller,
             "reportingInstance": self._instance,
@@ -107,3 +108,7 @@ class Recorder:
             self._posted.labels("failed").inc()
         else:
             self._posted.labels("posted").inc()
+
+
+def _cut(note: str) -> str:
+    return note if len(note) <= _LONGEST_NOTE else note[: _LONGEST_NOTE - 1] + "…"

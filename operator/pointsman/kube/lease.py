@@ -1,4 +1,4 @@
-"""Leader election by a Lease, on `kubernetes.aio.leaderelection`. Losing it ends the process: a fresh one follows."""
+"""Leader election by a Lease, on `kubernetes.aio.leaderelection`. Who loses it must end its process."""
 
 from __future__ import annotations
 
@@ -102,13 +102,9 @@ class Election:
         self._client = client
         self._terms = terms
         self.leading = asyncio.Event()
-
-    async def run(self) -> None:
-        """Wait for the Lease, lead, and return once it is lost."""
-        terms = self._terms
-        lock = _Lock(terms.name, terms.namespace, terms.identity, self._client.api)
+        lock = _Lock(terms.name, terms.namespace, terms.identity, client.api)
         lock.duration_s = terms.duration_s
-        election = LeaderElection(
+        self._election = LeaderElection(
             Config(
                 lock,
                 lease_duration=terms.duration_s,
@@ -118,17 +114,26 @@ class Election:
                 onstopped_leading=None,
             )
         )
+
+    async def run(self) -> None:
+        """Wait for the Lease, lead, and return once it is lost."""
         try:
-            await election.run()
+            await self._election.run()
         finally:
             self.leading.clear()
+
+    @property
+    def standing_by(self) -> bool:
+        """Tell whether somebody else is known to lead."""
+        record = self._election.observed_record
+        return not self.leading.is_set() and record is not None and record.holder_identity is not None
 
     async def _won(self) -> None:
         log.info("leading", extra={"lease": f"{self._terms.namespace}/{self._terms.name}"})
         self.leading.set()
 
     async def release(self) -> None:
-        """Give the Lease back, so that a follower need not wait for its end. Call after `run` was cancelled."""
+        """Give the Lease back, so that a follower need not wait. Call after `run` was cancelled."""
         with suppress(KubeError):
             lease = await self._client.get(LEASES, self._terms.name, self._terms.namespace)
             if lease["spec"].get("holderIdentity") == self._terms.identity:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pointsman.api.conditions import (
     AcceptedReason,
@@ -11,7 +11,8 @@ from pointsman.api.conditions import (
     set_condition,
     summarize,
 )
-from pointsman.api.v1alpha1.routing_policy import RoutingPolicyStatus, TrafficShare
+from pointsman.api.v1alpha1.routing_policy import RoutingPolicyStatus
+from pointsman.rollout.actions.promote import promote
 from pointsman.rollout.decide import Action
 from pointsman.rollout.readiness import readiness
 
@@ -24,13 +25,31 @@ if TYPE_CHECKING:
     from pointsman.rollout.observation import Observation, Programmed
 
 
+class Unreadable(Protocol):
+    """A policy whose spec does not parse."""
+
+    @property
+    def generation(self) -> int:
+        """Its metadata.generation."""
+        ...
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with it."""
+        ...
+
+    @property
+    def status(self) -> RoutingPolicyStatus:
+        """Its status as far as it is readable."""
+        ...
+
+
 def next_status(o: Observation, decision: Decision, now: datetime) -> RoutingPolicyStatus:
     """Return the status to write; equal to the present one if nothing changed."""
-    status, generation = o.policy.status, o.policy.metadata.generation
-    promote = decision.action == Action.PROMOTE
-    stable = o.desired if promote else status.stable_revision
-    traffic = [TrafficShare(revision=o.desired, weight_permille=1000)] if promote else status.traffic
-    loaded, programmed = readiness(o), _programmed(o.programmed, moved=promote)
+    generation = o.policy.metadata.generation
+    promoting = decision.action == Action.PROMOTE
+    status = promote(o) if promoting else o.policy.status
+    loaded, programmed = readiness(o), _programmed(o.programmed, moved=promoting)
     found: list[tuple[ConditionReason, str]] = [
         (AcceptedReason.HOST_CONFLICT, o.conflict) if o.conflict else (AcceptedReason.ACCEPTED, ""),
         (loaded.reason, loaded.message),
@@ -40,10 +59,18 @@ def next_status(o: Observation, decision: Decision, now: datetime) -> RoutingPol
     return RoutingPolicyStatus(
         observed_generation=generation,
         conditions=_conditions(status.conditions, found, generation, now),
-        stable_revision=stable,
-        candidate_revision=None if promote or o.promoted else o.desired,
-        traffic=traffic,
+        stable_revision=status.stable_revision,
+        candidate_revision=None if promoting or o.promoted else o.desired,
+        traffic=status.traffic,
     )
+
+
+def unreadable_status(stored: Unreadable, now: datetime) -> RoutingPolicyStatus:
+    """Return the status of a policy whose spec this version cannot read: what is in force stays."""
+    found: list[tuple[ConditionReason, str]] = [(AcceptedReason.INVALID_SPEC, stored.problem)]
+    conditions = _conditions(stored.status.conditions, found, stored.generation, now)
+    changed = {"observed_generation": stored.generation, "conditions": conditions}
+    return stored.status.model_copy(update=changed)
 
 
 def _programmed(seen: Programmed, *, moved: bool) -> tuple[ProgrammedReason, str]:

@@ -1,0 +1,250 @@
+"""The operator as a process: leads or stands by; wires events, queue, reconciles and background tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from prometheus_client import CollectorRegistry, Gauge
+
+from pointsman.clock import Clock, system_clock
+from pointsman.controllers import http, watching
+from pointsman.controllers.artifacts import ArtifactMetrics, Artifacts
+from pointsman.controllers.fetch import Fetcher
+from pointsman.controllers.queue import WorkQueue
+from pointsman.controllers.reconciler import ReconcileMetrics, Reconciler, tell_failure
+from pointsman.controllers.store import Store
+from pointsman.controllers.triton_endpoint import Settings as TritonSettings
+from pointsman.controllers.triton_pool import PoolMetrics, TritonPool
+from pointsman.controllers.xds_watch import XdsWatch
+from pointsman.kube.client import KubeClient
+from pointsman.kube.events import Recorder
+from pointsman.kube.lease import Election, Terms
+from pointsman.kube.metrics import KubeMetrics
+from pointsman.rollout.observation import Bundle
+from pointsman.triton import bundle as bundles
+from pointsman.triton.client import TritonClient, TritonMetrics
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+STOPPED: Final = 0
+BROKEN: Final = 1
+"""A part that must run for ever ended."""
+LOST_LEASE: Final = 3
+"""Another process leads, or may soon: this one ends, so that it does nothing more by halves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the operator is told at its start."""
+
+    lease: Terms
+    kubeconfig: str | None = None
+    xds_urls: tuple[str, ...] = ()
+    http_address: str | None = None
+    namespaces: tuple[str, ...] = ()
+    """Empty: all of them."""
+    allow_file_artifacts: bool = False
+    triton: TritonSettings = field(default_factory=TritonSettings)
+    workers: int = 8
+    https_trust: ssl.SSLContext | bool = True
+
+
+class Controllers:
+    """Everything that a leader runs. `run` until cancelled; raises if a part ends by itself."""
+
+    def __init__(
+        self, client: KubeClient, settings: Settings, registry: CollectorRegistry, clock: Clock = system_clock
+    ) -> None:
+        self.client = client
+        self.settings = settings
+        self.store = Store()
+        self.metrics = ReconcileMetrics(registry)
+        self.queue = WorkQueue(workers=settings.workers, on_error=tell_failure)
+        Gauge(
+            "pointsman_operator_queue_depth", "Keys that are due and wait for a worker.", registry=registry
+        ).set_function(self._depth)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.watching = False
+        """Whether everything was read and changes are followed."""
+        self.fetcher = Fetcher(
+            client, allow_files=settings.allow_file_artifacts, verify=settings.https_trust
+        )
+        self.artifacts = Artifacts(self.fetcher, _describe, self._fetched, ArtifactMetrics(registry))
+        self.triton = TritonClient(TritonMetrics(registry))
+        self.pool = TritonPool(
+            self.triton,
+            self.artifacts,
+            self.queue.add,
+            PoolMetrics(registry),
+            may_sweep=lambda: self.store.synced and self.store.policy_keys() <= self.pool.declared(),
+            settings=settings.triton,
+        )
+        self.xds = XdsWatch(settings.xds_urls, self.queue.add, self.enqueue_all, registry)
+        identity = settings.lease.identity
+        self.recorder = Recorder(
+            client, registry, clock, controller="pointsman.dev/operator", instance=identity
+        )
+        self.reconciler = Reconciler(
+            client=client,
+            store=self.store,
+            artifacts=self.artifacts,
+            pool=self.pool,
+            xds=self.xds,
+            recorder=self.recorder,
+            clock=clock,
+            metrics=self.metrics,
+            enqueue=self.queue.add,
+        )
+
+    def _depth(self) -> float:
+        return float(self.queue.depth()) if self._loop is not None else 0.0
+
+    def enqueue_all(self) -> None:
+        """Have every policy looked at."""
+        for key in self.store.all_keys():
+            self.queue.add(key)
+
+    def _fetched(self, source: Any) -> None:
+        """More is known of a bundle: whoever names it looks again."""
+        self.pool.fetched(source)
+        for key in self.store.policy_keys():
+            stored = self.store.policy(key)
+            classifier = stored.policy.spec.strategy.classifier if stored and stored.policy else None
+            if classifier is not None and classifier.artifact.sha256 == source.sha256:
+                self.queue.add(key)
+
+    async def run(self, on_watching: Callable[[], None] = lambda: None) -> None:
+        """Read everything, then watch and reconcile until cancelled. `on_watching`: once Kopf runs."""
+        self._loop = asyncio.get_running_loop()
+        namespaces = self.settings.namespaces
+        await watching.first_sync(self.client, self.store, namespaces)
+        self.enqueue_all()
+        stop, ready = asyncio.Event(), asyncio.Event()
+        async with AsyncExitStack() as stack:
+            # ended in reverse: no new work, loads and fetches, watching, then the doors
+            for close in (self.fetcher.close, self.triton.close, self.recorder.flush):
+                stack.push_async_callback(close)
+            background = [
+                asyncio.create_task(self.recorder.run(), name="events"),
+                asyncio.create_task(self.xds.run(), name="xds"),
+                asyncio.create_task(
+                    watching.keep_synced(self.client, self.store, namespaces, self.queue.add), name="resync"
+                ),
+                asyncio.create_task(self.queue.run(self.reconciler), name="queue"),
+            ]
+            kopf = asyncio.create_task(
+                watching.watch(self.client, self.store, namespaces, self.queue.add, ready=ready, stop=stop),
+                name="kopf",
+            )
+            stack.push_async_callback(_stop_kopf, kopf, stop)
+            for close in (self.artifacts.close, self.pool.close):
+                stack.push_async_callback(close)
+            stack.push_async_callback(_cancel, background)
+            waiting = asyncio.create_task(ready.wait(), name="kopf is ready")
+            await asyncio.wait([*background, kopf, waiting], return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            on_watching()
+            self.watching = True
+            done, _ = await asyncio.wait([*background, kopf], return_when=asyncio.FIRST_COMPLETED)
+            ended = next(iter(done))
+            raise PartEndedError(ended.get_name()) from ended.exception()
+
+
+class PartEndedError(RuntimeError):
+    """A part that must run for ever ended."""
+
+
+async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _stop_kopf(kopf: asyncio.Task[None], stop: asyncio.Event) -> None:
+    """Stop Kopf; it would wait for every younger task of the loop (an open scrape, say), we do not."""
+    stop.set()
+    await asyncio.wait([kopf], timeout=1.0)
+    await _cancel([kopf])
+
+
+def _describe(content: bytes) -> Bundle:
+    found = bundles.check(content)
+    return Bundle(found.tiers, found.intents)
+
+
+async def run(settings: Settings, stop: asyncio.Event | None = None) -> int:
+    """Run the operator until `stop`, SIGTERM or SIGINT; return the exit code."""
+    stop = stop or asyncio.Event()
+    registry = CollectorRegistry()
+    leader = Gauge("pointsman_operator_leader", "1 while this process leads.", registry=registry)
+    leader.set(0)
+    async with AsyncExitStack() as stack:
+        client = await KubeClient.open(settings.kubeconfig, KubeMetrics(registry))
+        stack.push_async_callback(client.close)
+        election = Election(client, settings.lease)
+        controllers = Controllers(client, settings, registry)
+        if settings.http_address is not None:
+            runner = await http.serve(
+                settings.http_address, registry, lambda: _readiness(election, controllers)
+            )
+            stack.push_async_callback(runner.cleanup)
+        _on_signal(stop)
+        competing = asyncio.create_task(election.run(), name="election")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        won = asyncio.create_task(election.leading.wait(), name="won")
+        await asyncio.wait([competing, stopping, won], return_when=asyncio.FIRST_COMPLETED)
+        won.cancel()
+        code = STOPPED
+        if election.leading.is_set() and not stop.is_set():
+            leader.set(1)
+            code = await _lead(controllers, competing, stopping, stop)
+        elif competing.done() and not stop.is_set():
+            log.error("the election ended", exc_info=competing.exception())
+            code = BROKEN
+        await _cancel([competing, stopping])
+        if code != LOST_LEASE:
+            await election.release()
+        return code
+
+
+async def _lead(
+    controllers: Controllers,
+    competing: asyncio.Task[None],
+    stopping: asyncio.Task[Any],
+    stop: asyncio.Event,
+) -> int:
+    # Kopf takes the signals over when it starts, and would end before our own work has
+    work = asyncio.create_task(controllers.run(lambda: _on_signal(stop)), name="controllers")
+    await asyncio.wait([work, competing, stopping], return_when=asyncio.FIRST_COMPLETED)
+    code = STOPPED
+    if work.done():
+        log.error("the operator cannot go on", exc_info=work.exception())
+        code = BROKEN
+    elif competing.done():
+        log.error("lost the Lease; ending, so that only one acts")
+        code = LOST_LEASE
+    await _cancel([work])
+    return code
+
+
+def _on_signal(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with suppress(RuntimeError, ValueError, NotImplementedError):  # not in the main thread: a test
+            loop.add_signal_handler(number, stop.set)
+
+
+def _readiness(election: Election, controllers: Controllers) -> tuple[bool, str]:
+    """Say whether to count on this process; a follower that stands by is as it should be."""
+    if election.leading.is_set():
+        return controllers.watching, "leading" if controllers.watching else "leading, reading the cluster"
+    return election.standing_by, "standing by" if election.standing_by else "has not seen the Lease yet"

@@ -1,0 +1,234 @@
+"""One level-based reconcile per policy: observe, decide, act (one step), write the status, tell people."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import Counter, Histogram
+
+from pointsman.api.v1alpha1.meta import API_VERSION
+from pointsman.api.v1alpha1.routing_policy import RoutingPolicy
+from pointsman.kube.errors import Conflict, KubeError, NotFound
+from pointsman.kube.resources import POLICIES
+from pointsman.kube.status import status_patch
+from pointsman.rollout.actions.collect_revisions import collect, prune
+from pointsman.rollout.actions.freeze_revision import freeze_revision
+from pointsman.rollout.actions.load_classifier import load_classifier
+from pointsman.rollout.actions.replace_stray import replace_stray
+from pointsman.rollout.actions.writer import Writer
+from pointsman.rollout.announce import announcements
+from pointsman.rollout.decide import Action, decide, surplus
+from pointsman.rollout.observation import Stray
+from pointsman.rollout.observe import observe
+from pointsman.rollout.state import next_status, unreadable_status
+from pointsman.rollout.wants import wants
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prometheus_client import CollectorRegistry
+
+    from pointsman.api.v1alpha1.routing_policy import RoutingPolicyStatus
+    from pointsman.clock import Clock
+    from pointsman.controllers.artifacts import Artifacts
+    from pointsman.controllers.store import Store, StoredPolicy
+    from pointsman.controllers.triton_pool import TritonPool
+    from pointsman.controllers.xds_watch import XdsWatch
+    from pointsman.kube.client import KubeClient
+    from pointsman.kube.events import Recorder
+    from pointsman.rollout.observation import Artifact, Observation, Programmed, Replica, Source
+
+log = logging.getLogger(__name__)
+
+_COLLECT: Final = "collect:"
+"""Prefix of queue keys of a policy's leftovers: they and its rollout do not hold each other up."""
+
+
+class ReconcileMetrics:
+    """Reconciles and writes."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.reconciles = Counter(
+            "pointsman_operator_reconciles_total",
+            "Reconciles; result is ok, conflict (observed again at once) or error (tried again later).",
+            ["result"],
+            registry=registry,
+        )
+        self.duration = Histogram(
+            "pointsman_operator_reconcile_duration_seconds",
+            "Duration of one reconcile, its writes included.",
+            registry=registry,
+            buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10),
+        )
+        self.writes = Counter(
+            "pointsman_operator_writes_total",
+            "Writes to objects of ours that the API server took.",
+            ["resource"],
+            registry=registry,
+        )
+
+
+class Seen:
+    """What is known beside the API's objects, for `observe`."""
+
+    def __init__(self, artifacts: Artifacts, pool: TritonPool, xds: XdsWatch) -> None:
+        self._artifacts = artifacts
+        self._pool = pool
+        self._xds = xds
+
+    def artifact(self, source: Source) -> Artifact:
+        """Return what is known of a bundle's source."""
+        return self._artifacts.look(source)
+
+    def replica(self, url: str, sha256: str) -> Replica:
+        """Return what is known of a bundle on a Triton server."""
+        return self._pool.replica(url, sha256)
+
+    def programmed(self, policy: RoutingPolicy) -> tuple[Programmed, str | None]:
+        """Return what the xds servers say."""
+        return self._xds.programmed(policy)
+
+
+class Reconciler:
+    """The handler of the work queue."""
+
+    def __init__(
+        self,
+        *,
+        client: KubeClient,
+        store: Store,
+        artifacts: Artifacts,
+        pool: TritonPool,
+        xds: XdsWatch,
+        recorder: Recorder,
+        clock: Clock,
+        metrics: ReconcileMetrics,
+        enqueue: Callable[[str], None],
+    ) -> None:
+        self._client = client
+        self._store = store
+        self._artifacts = artifacts
+        self._pool = pool
+        self._seen = Seen(artifacts, pool, xds)
+        self._recorder = recorder
+        self._clock = clock
+        self._metrics = metrics
+        self._enqueue = enqueue
+        self._writer = Writer(client, store, lambda resource: metrics.writes.labels(resource).inc())
+
+    async def __call__(self, key: str) -> float | None:
+        """Reconcile a queue key; return the seconds until the next look, None: on an event."""
+        started = time.monotonic()
+        result = "error"
+        try:
+            if key.startswith(_COLLECT):
+                await self._collect(key.removeprefix(_COLLECT))
+                requeue_after = None
+            else:
+                requeue_after = await self._reconcile(key)
+            result = "ok"
+        except (Conflict, NotFound) as error:
+            # what we knew is old: read it anew, and decide anew at once
+            log.info("%s: %s", key, error)
+            await self._refresh(key.removeprefix(_COLLECT))
+            result, requeue_after = "conflict", 0.0
+        finally:
+            self._metrics.reconciles.labels(result).inc()
+            self._metrics.duration.observe(time.monotonic() - started)
+        return requeue_after
+
+    async def _reconcile(self, key: str) -> float | None:
+        stored = self._store.policy(key)
+        if stored is None:
+            self._pool.withdraw(key)
+            if self._store.revisions(key):
+                self._enqueue(_COLLECT + key)
+            return None
+        if stored.policy is None:
+            # what it wants loaded is unknown: what it last wanted stays
+            await self._write(stored, stored.status, unreadable_status(stored, self._clock()))
+            return None
+        o = observe(stored.policy, self._store.revisions(key), self._seen)
+        self._pool.declare(key, wants(o))
+        now = self._clock()
+        decision = decide(o, now)
+        if not await self._act(decision.action, o):
+            return 0.0
+        await self._write(stored, stored.policy.status, next_status(o, decision, now))
+        if o.strays or surplus(o):
+            self._enqueue(_COLLECT + key)
+        return decision.requeue_after
+
+    async def _act(self, action: Action, o: Observation) -> bool:
+        """Do one step; False: the policy is not who we took it for, so observe again."""
+        match action:
+            case Action.FREEZE_REVISION:
+                await freeze_revision(o, self._writer)
+            case Action.REPLACE_STRAY:
+                # never delete on hearsay: it could be the new policy that we have not heard of
+                await self._refresh(o.policy.key)
+                stored = self._store.policy(o.policy.key)
+                if stored is None or stored.uid != o.policy.metadata.uid:
+                    return False
+                await replace_stray(o, self._writer)
+            case Action.LOAD_CLASSIFIER:
+                load_classifier(o, self._artifacts.request)
+            case Action.PROMOTE | Action.NOTHING:
+                pass  # the status write is all there is to it
+        return True
+
+    async def _write(
+        self, stored: StoredPolicy, old: RoutingPolicyStatus, new: RoutingPolicyStatus
+    ) -> None:
+        """Write the status if it changed, on the version that it was decided on; then tell people."""
+        patch = status_patch(old.to_kube(), new.to_kube())
+        if not patch:
+            return
+        await self._writer.patch_status(stored.namespace, stored.name, patch, stored.resource_version)
+        regarding = {
+            "apiVersion": API_VERSION,
+            "kind": RoutingPolicy.KIND,
+            "name": stored.name,
+            "namespace": stored.namespace,
+            "uid": stored.uid,
+        }
+        for told in announcements(old, new):
+            self._recorder.record(
+                regarding, kind=told.kind, reason=told.reason, action=told.action, note=told.note
+            )
+
+    async def _collect(self, key: str) -> None:
+        """Delete what nothing needs, once the API server itself has said who is there."""
+        namespace, _, name = key.partition("/")
+        await self._refresh(key)
+        stored = self._store.policy(key)
+        if stored is not None and stored.policy is None:
+            return
+        if stored is None or stored.policy is None:
+            leftovers = [Stray(seen.name, seen.uid) for seen in self._store.revisions(key)]
+            await collect(namespace, name, leftovers, self._writer)
+            return
+        o = observe(stored.policy, self._store.revisions(key), self._seen)
+        # the desired name is made room for by the rollout itself
+        strays = [stray for stray in o.strays if stray.name not in o.in_force]
+        await collect(namespace, name, strays, self._writer)
+        await prune(o, self._writer)
+
+    async def _refresh(self, key: str) -> None:
+        """Read the policy from the API server."""
+        namespace, _, name = key.partition("/")
+        try:
+            self._store.put_policy(await self._client.get(POLICIES, name, namespace))
+        except NotFound:
+            self._store.forget_policy(key)
+
+
+def tell_failure(key: str, error: Exception, errors: int, delay_s: float) -> None:
+    """Log a reconcile that raised (the queue's `on_error`)."""
+    words = {"key": key, "attempt": errors, "retry_in_s": round(delay_s, 2)}
+    if isinstance(error, KubeError):
+        log.error("reconcile failed: %s", error, extra=words)
+    else:
+        log.error("reconcile failed", extra=words, exc_info=error)

@@ -1,0 +1,157 @@
+"""What Envoys have acknowledged, as the xds servers tell it (`/v1/state`, long-poll): one task a server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+from prometheus_client import Counter
+
+from pointsman.rollout.programmed import Entry, Report, programmed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from prometheus_client import CollectorRegistry
+
+    from pointsman.api.v1alpha1.routing_policy import RoutingPolicy
+    from pointsman.rollout.observation import Programmed
+
+log = logging.getLogger(__name__)
+
+WAIT_S: Final = 25
+GRACE_S: Final = 5.0
+"""A server that is away this long only restarts: its last word holds until then."""
+BACKOFF_S: Final = (0.2, 5.0)
+
+
+@dataclass(slots=True)
+class _Server:
+    url: str
+    version: int | None = None
+    gateways: dict[str, tuple[int, dict[str, Entry]]] = field(default_factory=dict)
+    """Gateway: (connected Envoys, policies)."""
+    error: str | None = "not asked yet"
+    away_since: float | None = None
+
+
+class XdsWatch:
+    """The last word of each xds server."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        changed: Callable[[str], None],
+        everybody: Callable[[], None],
+        registry: CollectorRegistry,
+        *,
+        grace_s: float = GRACE_S,
+    ) -> None:
+        """Take whom to tell of one policy's change, and of a change that may concern all of them."""
+        self._servers = [_Server(url.rstrip("/")) for url in urls]
+        self._changed = changed
+        self._everybody = everybody
+        self._grace_s = grace_s
+        self._polls = Counter(
+            "pointsman_operator_xds_polls_total",
+            "Long polls of xds servers' state; outcome is ok or error.",
+            ["outcome"],
+            registry=registry,
+        )
+
+    def programmed(self, policy: RoutingPolicy) -> tuple[Programmed, str | None]:
+        """Return what the servers say of a policy, summed up."""
+        gateway = policy.spec.gateway_ref.name
+        reports = []
+        for server in self._servers:
+            envoys, policies = server.gateways.get(gateway, (0, {}))
+            reports.append(Report(server.url, server.error, envoys, policies.get(policy.key)))
+        return programmed(policy, reports)
+
+    async def run(self) -> None:
+        """Ask all servers until cancelled."""
+        timeout = httpx.Timeout(5.0, read=WAIT_S + 10.0)
+        async with httpx.AsyncClient(timeout=timeout) as http, asyncio.TaskGroup() as group:
+            for server in self._servers:
+                group.create_task(self._follow(server, http), name=f"xds {server.url}")
+            if not self._servers:
+                await asyncio.Event().wait()
+
+    async def _follow(self, server: _Server, http: httpx.AsyncClient) -> None:
+        pause = BACKOFF_S[0]
+        while True:
+            try:
+                query = {} if server.version is None else {"since": server.version, "wait": WAIT_S}
+                response = await http.get(f"{server.url}/v1/state", params=query)
+                response.raise_for_status()
+                state = response.json()
+                self._take(server, state)
+            except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+                self._polls.labels("error").inc()
+                self._away(server, error)
+                await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311 - jitter
+                pause = min(pause * 2, BACKOFF_S[1])
+            else:
+                self._polls.labels("ok").inc()
+                pause = BACKOFF_S[0]
+                if not state.get("synced"):  # it answers at once until it knows something
+                    await asyncio.sleep(BACKOFF_S[0])
+
+    def _away(self, server: _Server, error: Exception) -> None:
+        """Note that a server does not answer; only after the grace time is its word void."""
+        now = asyncio.get_running_loop().time()
+        server.version = None  # whoever answers next may be another process, with numbers of its own
+        server.away_since = server.away_since if server.away_since is not None else now
+        words = f"does not answer ({type(error).__name__})"
+        if server.error != words and now - server.away_since >= self._grace_s:
+            log.info("xds server %s %s", server.url, words)
+            server.error = words
+            self._everybody()
+
+    def _take(self, server: _Server, state: dict[str, Any]) -> None:
+        """Take a server's state and tell whom it concerns."""
+        version = int(state["version"])
+        if not state.get("synced"):
+            self._away(server, ConnectionError("not synced"))
+            return
+        gateways = {
+            name: (int(found["envoys"]), {key: _entry(raw) for key, raw in found["policies"].items()})
+            for name, found in state["gateways"].items()
+        }
+        before, server.gateways, server.version = server.gateways, gateways, version
+        server.away_since = None
+        if server.error is not None:
+            log.info("xds server %s answers", server.url)
+            server.error = None
+            self._everybody()
+            return
+        for key in _differing(before, gateways):
+            self._changed(key)
+
+
+def _entry(raw: dict[str, Any]) -> Entry:
+    traffic = sorted((share["revision"], int(share["weightPermille"])) for share in raw.get("traffic") or ())
+    return Entry(
+        generation=int(raw["generation"]),
+        programmed=bool(raw["programmed"]),
+        reason=str(raw.get("reason", "")),
+        message=str(raw.get("message", "")),
+        traffic=tuple(traffic),
+    )
+
+
+def _differing(
+    before: dict[str, tuple[int, dict[str, Entry]]], after: dict[str, tuple[int, dict[str, Entry]]]
+) -> set[str]:
+    """Return the policies of which something else is said now."""
+    keys: set[str] = set()
+    for gateway in before.keys() | after.keys():
+        (had, old), (has, new) = before.get(gateway, (0, {})), after.get(gateway, (0, {}))
+        if bool(had) != bool(has):
+            keys |= old.keys() | new.keys()
+        keys |= {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
+    return keys
