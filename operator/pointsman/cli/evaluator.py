@@ -1,0 +1,195 @@
+"""`pointsman evaluator`: access logs and captures in, counts out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import click
+
+from pointsman.api.v1alpha1.meta import DURATION_PATTERN, seconds
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class _DurationType(click.ParamType[float]):
+    """A duration as in the API: `5s`, `15m`, `720h`."""
+
+    name = "duration"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        import re
+
+        if isinstance(value, str) and not re.match(DURATION_PATTERN, value):
+            self.fail(f"{value!r} is no duration; write for instance 5s, 15m or 720h (30 days)", param, ctx)
+        return seconds(value) if isinstance(value, str) else value
+
+
+_EXAMPLE = """\b
+Example:
+  pointsman evaluator --kubeconfig ~/.kube/config --store requests.sqlite \\
+      --envoy-admin http://127.0.0.1:9901
+"""
+
+_DURATION = _DurationType()
+
+
+class _AddressType(click.ParamType[str]):
+    """`host:port`."""
+
+    name = "host:port"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdigit():
+            self.fail(f"{value!r} is no address; write host:port, for instance 0.0.0.0:9080", param, ctx)
+        return value
+
+
+_ADDRESS = _AddressType()
+
+
+@click.group(invoke_without_command=True, epilog=_EXAMPLE)
+@click.option("--kubeconfig", type=_EXISTING, help="Default: the cluster that this pod runs in.")
+@click.option(
+    "--access-log-address", type=_ADDRESS, default="0.0.0.0:9081", show_default=True, help="gRPC, for Envoy."
+)
+@click.option(
+    "--capture-address", type=_ADDRESS, default="0.0.0.0:9082", show_default=True, help="HTTP, for Envoy."
+)
+@click.option(
+    "--http-address",
+    type=_ADDRESS,
+    default="0.0.0.0:9080",
+    show_default=True,
+    help="Health, metrics, summaries.",
+)
+@click.option("--store", type=_FILE, help="SQLite file; made if it is not there.")
+@click.option(
+    "--envoy-admin",
+    multiple=True,
+    metavar="URL",
+    help="An Envoy's admin address, to count what is lost. Repeatable.",
+)
+@click.option("--envoy-poll", type=_DURATION, default="5s", show_default=True, help="How often to ask it.")
+@click.option(
+    "--envoy-grace",
+    type=_DURATION,
+    default="3s",
+    show_default=True,
+    help="How long an entry may be under way.",
+)
+@click.option(
+    "--retention-requests",
+    type=_DURATION,
+    default="720h",
+    show_default=True,
+    help="How long rows of requests are kept; text: as the policy says.",
+)
+@click.option(
+    "--series-keep",
+    type=_DURATION,
+    default="24h",
+    show_default=True,
+    help="How long counters of a deleted policy or revision stay.",
+)
+@click.option(
+    "--sweep-every",
+    type=_DURATION,
+    default="1m",
+    show_default=True,
+    help="How often what is over is deleted.",
+)
+@click.option("--tls-cert", type=_EXISTING, help="PEM. With it, Envoy must show a client certificate.")
+@click.option("--tls-key", type=_EXISTING, help="PEM.")
+@click.option("--tls-client-ca", type=_EXISTING, help="PEM: who signs Envoy's client certificates.")
+@click.pass_context
+def command(  # noqa: PLR0917 - click passes options by name
+    ctx: click.Context,
+    kubeconfig: Path | None,
+    access_log_address: str,
+    capture_address: str,
+    http_address: str,
+    store: Path | None,
+    envoy_admin: tuple[str, ...],
+    envoy_poll: float,
+    envoy_grace: float,
+    retention_requests: float,
+    series_keep: float,
+    sweep_every: float,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_client_ca: Path | None,
+) -> None:
+    """Take access logs and captured text in, give counts out."""
+    if ctx.invoked_subcommand is not None:
+        return
+    if store is None:
+        raise click.UsageError("--store: name the SQLite file to write to")
+    from pointsman.evaluator.serve import Settings, serve
+    from pointsman.evaluator.store import StoreError
+    from pointsman.evaluator.tls import TLSFiles
+    from pointsman.evaluator.writer import Keeping
+    from pointsman.logs import configure
+
+    tls = None
+    if tls_cert or tls_key or tls_client_ca:
+        if not (tls_cert and tls_key and tls_client_ca):
+            raise click.UsageError(
+                "--tls-cert, --tls-key and --tls-client-ca belong together: give all three"
+            )
+        tls = TLSFiles(tls_cert, tls_key, tls_client_ca)
+    settings = Settings(
+        access_log_address=access_log_address,
+        capture_address=capture_address,
+        http_address=http_address,
+        store=store,
+        kubeconfig=str(kubeconfig) if kubeconfig else None,
+        envoy_admin=envoy_admin,
+        tls=tls,
+        keeping=Keeping(int(retention_requests), int(series_keep), sweep_every),
+        poll_s=envoy_poll,
+        grace_s=envoy_grace,
+    )
+    configure("evaluator")
+    try:
+        asyncio.run(serve(settings))
+    except (StoreError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+@command.command(epilog="Example: pointsman evaluator forget --store requests.sqlite --session 6f1c")
+@click.option(
+    "--store", type=_EXISTING, required=True, help="The evaluator's SQLite file; it may be running."
+)
+@click.option("--session", required=True, help="The x-session-id that the client sent.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def forget(store: Path, session: str, *, as_json: bool) -> None:
+    """Delete a session's text, and unlink its requests from it."""
+    from pointsman.clock import system_clock
+    from pointsman.evaluator.record import session_digest
+    from pointsman.evaluator.store import Store
+    from pointsman.evaluator.writer import micros
+
+    with Store(store, shared=True) as opened:
+        done = opened.forget(session_digest(session), micros(system_clock))
+    if as_json:
+        click.echo(json.dumps({"requests": done.requests, "texts": done.texts}))
+    else:
+        click.echo(f"{done.texts} texts deleted, {done.requests} requests unlinked")
+
+
+@command.command(
+    epilog="Example: pointsman evaluator summary --store requests.sqlite --policy default/support"
+)
+@click.option(
+    "--store", type=_EXISTING, required=True, help="The evaluator's SQLite file; it may be running."
+)
+@click.option("--policy", required=True, metavar="NAMESPACE/NAME")
+def summary(store: Path, policy: str) -> None:
+    """Print what the store says about a policy, as JSON."""
+    from pointsman.evaluator.summary import Window, summarize
+
+    click.echo(json.dumps(summarize(store, Window(policy)), indent=2))

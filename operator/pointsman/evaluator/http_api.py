@@ -1,0 +1,114 @@
+"""The evaluator's own HTTP address: health, metrics, summaries, deletion by session."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from pointsman.evaluator.record import session_digest
+from pointsman.evaluator.summary import Window, summarize
+from pointsman.evaluator.writer import micros
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from prometheus_client import CollectorRegistry
+
+    from pointsman.clock import Clock
+    from pointsman.evaluator.policies import Policies
+    from pointsman.evaluator.writer import Writer
+
+SUMMARY_DEADLINE_S: Final = 30.0
+STUCK_S: Final = 10.0
+"""Rows that wait this long mean a store that does not take them."""
+
+
+class Api:
+    """The routes."""
+
+    def __init__(
+        self, writer: Writer, policies: Policies, store: Path, registry: CollectorRegistry, clock: Clock
+    ) -> None:
+        self._writer = writer
+        self._policies = policies
+        self._store = store
+        self._registry = registry
+        self._clock = clock
+
+    def app(self) -> web.Application:
+        """Return the application."""
+        app = web.Application()
+        app.add_routes(
+            [
+                web.get("/healthz", self._healthz),
+                web.get("/readyz", self._readyz),
+                web.get("/metrics", self._metrics),
+                web.get("/v1/summary", self._summary),
+                web.delete("/v1/sessions/{session}", self._forget),
+            ]
+        )
+        return app
+
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        waits = []
+        if not self._policies.synced.is_set():
+            waits.append("policies and revisions are not listed yet: is the API server reachable?")
+        if self._writer.failing or self._writer.backlog_s > STUCK_S:
+            waits.append(f"the store does not take rows: {self._writer.failing or 'it is slow'}")
+        return web.Response(status=503 if waits else 200, text="\n".join(waits or ["ok"]) + "\n")
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        return web.Response(
+            body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
+
+    async def _summary(self, request: web.Request) -> web.Response:
+        """`?policy=namespace/name[&since=RFC3339][&until=RFC3339]`."""
+        query = request.query
+        policy = query.get("policy", "")
+        if "/" not in policy:
+            return _error(400, "policy: give ?policy=namespace/name")
+        try:
+            window = Window(
+                policy,
+                _moment_us(query["since"]) if "since" in query else 0,
+                _moment_us(query["until"]) if "until" in query else 1 << 62,
+            )
+        except ValueError as error:
+            return _error(
+                400, f"since, until: must be RFC 3339 times, for instance 2026-01-31T12:00:00Z ({error})"
+            )
+        try:
+            async with asyncio.timeout(SUMMARY_DEADLINE_S):
+                found = await asyncio.to_thread(summarize, self._store, window)
+        except (sqlite3.Error, TimeoutError) as error:
+            return _error(503, f"the store cannot be read now: {error}")
+        return web.json_response(found)
+
+    async def _forget(self, request: web.Request) -> web.Response:
+        """Delete a session's texts and its link to its requests."""
+        session = session_digest(request.match_info["session"])
+        now_us = micros(self._clock)
+        try:
+            done = await self._writer.call(lambda store: store.forget(session, now_us))
+        except sqlite3.Error as error:
+            return _error(503, f"nothing was deleted, try again: {error}")
+        return web.json_response({"requests": done.requests, "texts": done.texts})
+
+
+def _error(status: int, message: str) -> web.Response:
+    return web.json_response({"error": message}, status=status, dumps=json.dumps)
+
+
+def _moment_us(text: str) -> int:
+    moment = datetime.fromisoformat(text)
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1_000_000)

@@ -1,0 +1,180 @@
+"""Puts the evaluator together and runs it until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sqlite3
+import ssl
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from pointsman.clock import system_clock
+from pointsman.evaluator.access_log import AccessLogService, serve_access_log
+from pointsman.evaluator.capture import Captures, capture_app
+from pointsman.evaluator.envoy_admin import watch_losses
+from pointsman.evaluator.http_api import Api
+from pointsman.evaluator.metrics import ProcessMetrics
+from pointsman.evaluator.policies import Policies, follow
+from pointsman.evaluator.store import Store
+from pointsman.evaluator.writer import Keeping, Writer, sweep
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+    from pointsman.clock import Clock
+    from pointsman.evaluator.tls import TLSFiles
+
+    Follow = Callable[[Policies, CollectorRegistry], Awaitable[None]]
+    """Keeps the policies current until cancelled."""
+
+log = logging.getLogger(__name__)
+
+RELOAD_S: Final = 60.0
+STOP_GRACE_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line says. Addresses are `host:port`."""
+
+    access_log_address: str
+    capture_address: str
+    http_address: str
+    store: Path
+    kubeconfig: str | None = None
+    envoy_admin: tuple[str, ...] = ()
+    tls: TLSFiles | None = None
+    keeping: Keeping = field(default_factory=Keeping)
+    poll_s: float = 5.0
+    grace_s: float = 3.0
+
+
+async def serve(
+    settings: Settings, *, follow_policies: Follow | None = None, clock: Clock = system_clock
+) -> None:
+    """Run until SIGTERM or SIGINT; what was received by then is stored."""
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    metrics = ProcessMetrics(registry)
+    policies = Policies()
+    store = Store(settings.store)
+    writer = Writer(store, policies, metrics, clock)
+    registry.register(writer.totals)
+    captures = Captures(policies, writer.offer, writer.totals, clock)
+    api = Api(writer, policies, settings.store, registry, clock)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(store.close)
+            writing = asyncio.create_task(writer.run())
+            stack.push_async_callback(_finish, writer, writing)
+            await stack.enter_async_context(_access_log(settings, writer, metrics))
+            context = settings.tls.context() if settings.tls else None
+            await stack.enter_async_context(_http(capture_app(captures), settings.capture_address, context))
+            await stack.enter_async_context(_http(api.app(), settings.http_address, None))
+            follower = follow_policies or partial(_follow, settings.kubeconfig)
+            work = [
+                follower(policies, registry),
+                captures.run(),
+                _sweeping(settings, writer, policies, metrics, clock),
+            ]
+            if settings.envoy_admin:
+                work.append(
+                    watch_losses(
+                        writer,
+                        settings.envoy_admin,
+                        metrics,
+                        clock,
+                        every_s=settings.poll_s,
+                        grace_s=settings.grace_s,
+                    )
+                )
+            if settings.tls and context:
+                work.append(_reloading(settings.tls, context))
+            log.info(
+                "evaluator serves",
+                extra={"access_log": settings.access_log_address, "store": str(settings.store)},
+            )
+            await _until_stopped(stop, writing, work)
+    finally:
+        log.info("evaluator has stopped")
+
+
+async def _until_stopped(
+    stop: asyncio.Event, writing: asyncio.Task[None], work: list[Awaitable[None]]
+) -> None:
+    """Wait for the signal; an error of any part ends the whole (and whoever runs us starts it anew)."""
+    tasks = [asyncio.ensure_future(part) for part in work]
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        done, _ = await asyncio.wait([*tasks, writing, stopped], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in (*tasks, stopped):
+            task.cancel()
+        await asyncio.gather(*tasks, stopped, return_exceptions=True)
+
+
+async def _follow(kubeconfig: str | None, policies: Policies, registry: CollectorRegistry) -> None:
+    await follow(policies, kubeconfig, registry)
+
+
+async def _finish(writer: Writer, writing: asyncio.Task[None]) -> None:
+    writer.stop()
+    await writing
+
+
+@contextlib.asynccontextmanager
+async def _access_log(settings: Settings, writer: Writer, metrics: ProcessMetrics) -> AsyncIterator[None]:
+    server = await serve_access_log(
+        AccessLogService(writer.offer, metrics), settings.access_log_address, settings.tls
+    )
+    try:
+        yield
+    finally:
+        await server.stop(STOP_GRACE_S)
+
+
+@contextlib.asynccontextmanager
+async def _http(app: web.Application, address: str, context: ssl.SSLContext | None) -> AsyncIterator[None]:
+    host, _, port = address.rpartition(":")
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_GRACE_S)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=context).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def _sweeping(
+    settings: Settings, writer: Writer, policies: Policies, metrics: ProcessMetrics, clock: Clock
+) -> None:
+    while True:
+        try:
+            await sweep(writer, policies, settings.keeping, metrics, clock)
+        except sqlite3.Error as error:
+            log.warning("cannot delete what has been kept long enough, will try again: %s", error)
+        await asyncio.sleep(settings.keeping.sweep_every_s)
+
+
+async def _reloading(tls: TLSFiles, context: ssl.SSLContext) -> None:
+    """Read renewed certificates in."""
+    while True:
+        await asyncio.sleep(RELOAD_S)
+        try:
+            tls.reload(context)
+        except (OSError, ssl.SSLError) as error:
+            log.warning("keeping the old certificate: %s", error)

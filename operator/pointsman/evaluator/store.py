@@ -1,0 +1,409 @@
+"""SQLite: one writer, whole batches. What is in a batch is there after a crash, or none of it is."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+from collections import Counter, defaultdict
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Self
+
+from pointsman.evaluator.guards import Measures, failed_rubrics
+from pointsman.evaluator.ledger import NodeState
+from pointsman.evaluator.schema import NewerStoreError, migrate
+from pointsman.evaluator.totals import FAMILIES, Name, Series, capture_series, contributions, scope_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from pointsman.evaluator.answer import Kept
+    from pointsman.evaluator.record import AccessRecord
+
+BUSY_S: Final = 2.0
+"""How long a write waits for another process that holds the store (`evaluator forget`, a backup)."""
+CHUNK: Final = 2000
+"""Rows deleted in one transaction: a sweep never holds the writer for long."""
+
+
+class StoreError(Exception):
+    """The store cannot be used; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureRow:
+    """One half of a request's text, redacted."""
+
+    policy: str
+    request_id: str
+    half: str
+    at_us: int
+    """When it was received, by our clock: retention counts from here."""
+    revision: str
+    tier: str
+    status: int
+    content_type: str
+    retention_s: int
+    """As the policy had it then: text is never kept longer than was promised when it was written."""
+    kept: Kept
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction writes."""
+
+    requests: list[tuple[AccessRecord, Measures]] = field(default_factory=list)
+    captures: list[CaptureRow] = field(default_factory=list)
+    nodes: Sequence[NodeState] = ()
+    """Looks at Envoys: only `finished`, `base`, `lost` and `seen_us` are written."""
+    lost: int = 0
+
+    def __len__(self) -> int:
+        return len(self.requests) + len(self.captures)
+
+
+@dataclass(slots=True)
+class Written:
+    """What a transaction did."""
+
+    counts: Counter[Series] = field(default_factory=Counter)
+    ends_us: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    """Node: when each of its new requests ended."""
+    duplicates: int = 0
+    refused: list[CaptureRow] = field(default_factory=list)
+    """Text of requests that were to be forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What a deletion by session did."""
+
+    requests: int
+    texts: int
+
+
+_INSERT_REQUEST: Final = (
+    "INSERT OR IGNORE INTO requests (request_id, start_us, node, policy, revision, tier, served_tier, reason,"
+    " score, intent, status, flags, attempts, failed, decision_us, ttft_us, duration_us, stream,"
+    " prompt_tokens, completion_tokens, cost_nano, baseline_nano, answer_model, captured, session, forgotten)"
+    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+)
+
+
+class Store:
+    """The store of one evaluator. Blocking: call it from one thread of its own."""
+
+    def __init__(self, path: Path, *, shared: bool = False) -> None:
+        """Open or create the file. `shared`: beside a running evaluator (to forget a session, to check)."""
+        self._lock = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            if not shared:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            raise StoreError(f"--store {path}: another evaluator has it; give each its own file") from error
+        try:
+            self._db = _open(path)
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def close(self) -> None:
+        """Close it; the write-ahead log is folded in."""
+        self._db.close()
+        os.close(self._lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- reading what was ------------------------------------------------------------------------------------
+
+    def totals(self) -> Counter[Series]:
+        """Return every counter as of the last transaction."""
+        rows = self._db.execute("SELECT family, labels, part, value FROM totals")
+        return Counter(
+            {Series(family, tuple(json.loads(labels)), part): value for family, labels, part, value in rows}
+        )
+
+    def recount(self) -> Counter[Series]:
+        """Count the rows anew: while none was swept, `totals` must say the same of these families."""
+        counts: Counter[Series] = Counter()
+        rows = self._db.execute(
+            "SELECT policy, revision, iif(served_tier <> '', served_tier, tier), reason, count(*),"
+            " sum(prompt_tokens), sum(completion_tokens), sum(cost_nano), sum(baseline_nano)"
+            " FROM requests GROUP BY 1, 2, 3, 4"
+        )
+        for policy, revision, tier, reason, number, prompt, completion, cost, baseline in rows:
+            tiered = (*scope_of(policy, revision), tier)
+            counts[Series(Name.ENTRIES, ())] += number
+            counts[Series(Name.REQUESTS, (*tiered, reason))] += number
+            if policy:
+                counts[Series(Name.TOKENS, (*tiered, "input"))] += prompt or 0
+                counts[Series(Name.TOKENS, (*tiered, "output"))] += completion or 0
+                counts[Series(Name.COST, tiered)] += cost or 0
+                counts[Series(Name.BASELINE, tiered)] += baseline or 0
+        return counts
+
+    def damage(self) -> list[str]:
+        """Return what SQLite finds wrong with the file; reads all of it."""
+        found = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check(20)")]
+        return [] if found == ["ok"] else found
+
+    def nodes(self) -> list[NodeState]:
+        """Return what is known of each Envoy."""
+        rows = self._db.execute("SELECT node, received, finished, base, lost, seen_us FROM nodes")
+        return [NodeState(*row) for row in rows]
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def write(self, batch: Batch) -> Written:
+        """Write a batch in one transaction: all of it, or none and `sqlite3.Error`."""
+        written = Written()
+        with self._transaction() as db:
+            forgotten = dict(db.execute("SELECT session, at_us FROM forgotten").fetchall())
+            for record, measures in batch.requests:
+                self._insert_request(db, record, measures, forgotten, written)
+            for capture in batch.captures:
+                self._insert_capture(db, capture, written)
+            for node, ends in written.ends_us.items():
+                db.execute(
+                    "INSERT INTO nodes (node, received, seen_us) VALUES (?1, ?2, ?3)"
+                    " ON CONFLICT (node) DO UPDATE SET received = received + ?2, seen_us = max(seen_us, ?3)",
+                    (node, len(ends), max(ends)),
+                )
+            for state in batch.nodes:
+                db.execute(
+                    "INSERT INTO nodes (node, finished, base, lost, seen_us) VALUES (?1, ?2, ?3, ?4, ?5)"
+                    " ON CONFLICT (node) DO UPDATE SET finished = ?2, base = ?3, lost = ?4, seen_us = ?5",
+                    (state.node, state.finished, state.base, state.lost, state.seen_us),
+                )
+            if batch.lost:
+                written.counts[Series(Name.LOST, ())] += batch.lost
+            db.executemany(
+                "INSERT INTO totals (family, labels, part, value) VALUES (?1, ?2, ?3, ?4)"
+                " ON CONFLICT DO UPDATE SET value = value + ?4",
+                [(s.family, _labels(s.labels), s.part, amount) for s, amount in written.counts.items()],
+            )
+        return written
+
+    @staticmethod
+    def _insert_request(
+        db: sqlite3.Connection,
+        record: AccessRecord,
+        measures: Measures,
+        forgotten: Mapping[str, int],
+        written: Written,
+    ) -> None:
+        # A session that was forgotten while this request was under way: it is counted, not linked.
+        unlink = forgotten.get(record.session, -1) >= record.start_us
+        row = (
+            record.request_id,
+            record.start_us,
+            record.node,
+            record.policy,
+            record.revision,
+            record.tier,
+            record.served_tier,
+            record.reason,
+            record.score,
+            record.intent,
+            record.status,
+            ",".join(record.flags),
+            record.attempts,
+            ",".join(sorted(failed_rubrics(record))),
+            record.decision_us,
+            record.ttft_us,
+            record.duration_us,
+            record.stream,
+            record.prompt_tokens,
+            record.completion_tokens,
+            measures.cost_nano,
+            measures.baseline_nano,
+            record.answer_model,
+            record.captured,
+            "" if unlink else record.session,
+            unlink,
+        )
+        if db.execute(_INSERT_REQUEST, row).rowcount == 0:
+            written.duplicates += 1
+            return
+        if unlink:
+            _drop_texts(db, [(record.policy, record.request_id)])
+        written.ends_us[record.node].append(record.end_us)
+        for series, amount in contributions(record, measures):
+            written.counts[series] += amount
+
+    @staticmethod
+    def _insert_capture(db: sqlite3.Connection, capture: CaptureRow, written: Written) -> None:
+        refused = db.execute(
+            "SELECT 1 FROM requests WHERE request_id = ? AND policy = ? AND forgotten LIMIT 1",
+            (capture.request_id, capture.policy),
+        ).fetchone()
+        if refused:
+            written.refused.append(capture)
+            return
+        kept = capture.kept
+        inserted = db.execute(
+            "INSERT OR IGNORE INTO captures (policy, request_id, half, at_us, revision, tier, status,"
+            " content_type, form, truncated, retention_s, text) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+            (
+                capture.policy,
+                capture.request_id,
+                capture.half,
+                capture.at_us,
+                capture.revision,
+                capture.tier,
+                capture.status,
+                capture.content_type,
+                kept.form,
+                kept.truncated,
+                capture.retention_s,
+                kept.text,
+            ),
+        ).rowcount
+        written.duplicates += 1 - inserted
+        if inserted:
+            written.counts[capture_series(capture.policy, capture.half, "stored")] += 1
+
+    # -- letting go ------------------------------------------------------------------------------------------
+
+    def sweep_texts(self, now_us: int, current: Mapping[str, int]) -> int:
+        """Delete texts whose time is over; return how many.
+
+        `current`: policy → its retention now, in seconds. The shorter of that and of what held when the text
+        was written decides.
+        """
+        swept = 0
+        policies = [row[0] for row in self._db.execute("SELECT DISTINCT policy FROM captures")]
+        for policy in policies:
+            swept += self._delete_chunks(
+                "DELETE FROM captures WHERE rowid IN (SELECT rowid FROM captures WHERE policy = ? AND"
+                " at_us <= ? - 1000000 * min(retention_s, ?) LIMIT ?)",
+                (policy, now_us, current.get(policy, 1 << 40)),
+            )
+        self._fold()
+        return swept
+
+    def sweep_requests(self, before_us: int) -> int:
+        """Delete rows of requests, tombstones and Envoys from before `before_us`; return the rows deleted.
+
+        Totals stay: a counter never goes back.
+        """
+        swept = self._delete_chunks(
+            "DELETE FROM requests WHERE id IN (SELECT id FROM requests WHERE start_us < ? LIMIT ?)",
+            (before_us,),
+        )
+        with self._transaction() as db:
+            db.execute("DELETE FROM forgotten WHERE at_us < ?", (before_us,))
+            db.execute("DELETE FROM nodes WHERE seen_us < ?", (before_us,))
+        return swept
+
+    def forget(self, session: str, now_us: int) -> Forgotten:
+        """Delete a session's texts and its link to its requests (`session` is the digest).
+
+        What is still under way is dropped when it arrives. The requests stay counted: no person is in them.
+        """
+        with self._transaction() as db:
+            found = db.execute(
+                "SELECT policy, request_id FROM requests WHERE session = ?", (session,)
+            ).fetchall()
+            texts = _drop_texts(db, found)
+            db.execute("UPDATE requests SET session = '', forgotten = 1 WHERE session = ?", (session,))
+            db.execute(
+                "INSERT INTO forgotten VALUES (?1, ?2) ON CONFLICT DO UPDATE SET at_us = ?2",
+                (session, now_us),
+            )
+        self._fold()
+        return Forgotten(len(found), texts)
+
+    def drop_series(self, alive: Mapping[str, frozenset[str]], now_us: int, keep_us: int) -> list[Series]:
+        """Drop counters of policies and revisions that have been gone for `keep_us`; return them.
+
+        `alive`: policy → its revisions. What belongs to no policy stays.
+        """
+        scopes: dict[tuple[str, str], list[Series]] = defaultdict(list)
+        for series in self.totals():
+            labels = dict(zip(FAMILIES[series.family].labels, series.labels, strict=True))
+            if labels.get("policy"):
+                scopes[f"{labels['namespace']}/{labels['policy']}", labels.get("revision", "")].append(series)
+        dropped: list[Series] = []
+        with self._transaction() as db:
+            since = {(p, r): at for p, r, at in db.execute("SELECT policy, revision, since_us FROM gone")}
+            for (policy, revision), members in scopes.items():
+                if policy in alive and (not revision or revision in alive[policy]):
+                    db.execute("DELETE FROM gone WHERE policy = ? AND revision = ?", (policy, revision))
+                elif since.get((policy, revision), now_us) + keep_us <= now_us:
+                    dropped += members
+                    db.execute("DELETE FROM gone WHERE policy = ? AND revision = ?", (policy, revision))
+                else:
+                    db.execute("INSERT OR IGNORE INTO gone VALUES (?, ?, ?)", (policy, revision, now_us))
+            db.executemany(
+                "DELETE FROM totals WHERE family = ? AND labels = ? AND part = ?",
+                [(s.family, _labels(s.labels), s.part) for s in dropped],
+            )
+        return dropped
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._db
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:  # a full disk has rolled back already
+                self._db.execute("ROLLBACK")
+            raise
+
+    def _delete_chunks(self, statement: str, parameters: tuple[object, ...]) -> int:
+        deleted = 0
+        while True:
+            with self._transaction() as db:
+                count = db.execute(statement, (*parameters, CHUNK)).rowcount
+            deleted += count
+            if count < CHUNK:
+                return deleted
+
+    def _fold(self) -> None:
+        """Take what was deleted out of the write-ahead log, and give its pages back."""
+        self._db.execute("PRAGMA incremental_vacuum").fetchall()
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """Open or create the file, readable by its owner alone."""
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        db.execute("PRAGMA journal_mode = WAL").fetchone()
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("PRAGMA secure_delete = ON").fetchone()
+        migrate(db)
+    except NewerStoreError as error:
+        db.close()
+        raise StoreError(str(error)) from error
+    except sqlite3.DatabaseError as error:
+        db.close()
+        raise StoreError(
+            f"--store {path}: {error}; move the file away or repair it with sqlite3's .recover"
+        ) from error
+    return db
+
+
+def _drop_texts(db: sqlite3.Connection, requests: Iterable[tuple[str, str]]) -> int:
+    return sum(
+        db.execute("DELETE FROM captures WHERE policy = ? AND request_id = ?", request).rowcount
+        for request in requests
+    )
+
+
+def _labels(labels: tuple[str, ...]) -> str:
+    return json.dumps(labels, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,231 @@
+"""The one task that writes: takes what was received, in batches, and tells the counters what is stored."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from pointsman.evaluator.guards import measure
+from pointsman.evaluator.ledger import Ledger
+from pointsman.evaluator.metrics import Totals
+from pointsman.evaluator.store import Batch, CaptureRow
+from pointsman.evaluator.totals import capture_series
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pointsman.clock import Clock
+    from pointsman.evaluator.metrics import ProcessMetrics
+    from pointsman.evaluator.policies import Policies
+    from pointsman.evaluator.record import AccessRecord
+    from pointsman.evaluator.store import Store, Written
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+BATCH_S: Final = 0.1
+"""How long a batch is gathered; with its transaction a row is stored well within 200 ms."""
+BATCH_ROWS: Final = 2000
+QUEUE_ROWS: Final = 50_000
+"""Some minutes of requests of one Envoy: what a busy disk may delay."""
+RETRY_PAUSES_S: Final = (0.1, 0.5, 2.0)
+"""Between attempts of a transaction that failed; after the last its rows are dropped, and counted."""
+FIRST_SYNC_S: Final = 10.0
+"""How long the first rows wait for the policies' prices."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    item: AccessRecord | CaptureRow
+    since: float
+
+
+class Writer:
+    """Owns the store, its thread, and the counters. `offer` never waits."""
+
+    def __init__(self, store: Store, policies: Policies, metrics: ProcessMetrics, clock: Clock) -> None:
+        self._store = store
+        self._policies = policies
+        self._metrics = metrics
+        self._clock = clock
+        self._queue: deque[_Waiting] = deque()
+        self._arrived = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._writing_since: float | None = None
+        self.totals = Totals(store.totals())
+        self.ledger = Ledger(store.nodes())
+        self.failing = ""
+        """Why the last transaction failed; empty if it did not."""
+
+    def offer(self, item: AccessRecord | CaptureRow) -> bool:
+        """Queue an item; False (and counted) when the queue is full."""
+        if len(self._queue) >= QUEUE_ROWS:
+            self._drop(item, "queue_full")
+            return False
+        self._queue.append(_Waiting(item, time.monotonic()))
+        self._arrived.set()
+        return True
+
+    @property
+    def backlog_s(self) -> float:
+        """Age of the oldest item that is neither stored nor dropped."""
+        oldest = self._writing_since or (self._queue[0].since if self._queue else None)
+        return time.monotonic() - oldest if oldest is not None else 0.0
+
+    async def run(self) -> None:
+        """Write until `stop`, then what is left."""
+        await self._first_sync()
+        while not (self._stop.is_set() and not self._queue):
+            await self._arrived.wait()
+            if not self._stop.is_set() and len(self._queue) < BATCH_ROWS:
+                await asyncio.sleep(BATCH_S)
+            await self._write_next()
+            if not self._queue and not self._stop.is_set():
+                self._arrived.clear()
+        self._thread.shutdown()
+
+    def stop(self) -> None:
+        """Let `run` write what is queued and end."""
+        self._stop.set()
+        self._arrived.set()
+
+    async def call(self, work: Callable[[Store], T]) -> T:
+        """Run something else on the store, between transactions."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._store)
+
+    async def settle(self, now_us: int, grace_us: int) -> None:
+        """Write what the looks at Envoys came to; does nothing while rows wait, for those are not lost."""
+        if self.backlog_s > 1 or self.failing:
+            return
+        lost = self.ledger.settle(now_us, grace_us)
+        self.totals.lost_known = True
+        await self._write(Batch(nodes=self.ledger.states, lost=lost))
+
+    async def _first_sync(self) -> None:
+        """Wait for the policies' prices, but not for ever: counts matter more than costs."""
+        waits = {asyncio.create_task(event.wait()) for event in (self._policies.synced, self._stop)}
+        done, pending = await asyncio.wait(waits, timeout=FIRST_SYNC_S, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        if not done:
+            log.warning("policies are not known yet: requests are counted without cost, text is refused")
+
+    async def _write_next(self) -> None:
+        items = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_ROWS))]
+        self._metrics.queue.set(len(self._queue))
+        if not items:
+            return
+        self._writing_since = items[0].since
+        batch = Batch()
+        for waiting in items:
+            if isinstance(waiting.item, CaptureRow):
+                batch.captures.append(waiting.item)
+            else:
+                record = waiting.item
+                policy = self._policies.policy(record.policy)
+                revision = self._policies.revision(record.policy, record.revision)
+                batch.requests.append((record, measure(record, policy, revision)))
+        await self._write(batch)
+        self._writing_since = None
+
+    async def _write(self, batch: Batch) -> None:
+        """Write a batch; try again when the store is locked or full, then row by row, then drop and count."""
+        for pause in (*RETRY_PAUSES_S, None):
+            try:
+                self._stored(await self._attempt(batch))
+            except sqlite3.OperationalError as error:
+                self._failed(error)
+                if pause is None or self._stop.is_set():
+                    break
+                await asyncio.sleep(pause)
+            except (sqlite3.Error, OverflowError, ValueError) as error:
+                self._failed(error)
+                if len(batch) <= 1:
+                    break
+                await self._write_singly(batch)
+                return
+            else:
+                return
+        for record, _ in batch.requests:
+            self._drop(record, "store_failed")
+        for capture in batch.captures:
+            self._drop(capture, "store_failed")
+
+    async def _write_singly(self, batch: Batch) -> None:
+        """One row that SQLite cannot take must not cost the others."""
+        for request in batch.requests:
+            await self._write(Batch(requests=[request]))
+        for capture in batch.captures:
+            await self._write(Batch(captures=[capture]))
+
+    async def _attempt(self, batch: Batch) -> Written:
+        begin = time.monotonic()
+        try:
+            return await self.call(lambda store: store.write(batch))
+        finally:
+            self._metrics.write_seconds.observe(time.monotonic() - begin)
+
+    def _stored(self, written: Written) -> None:
+        self._metrics.writes.labels("ok").inc()
+        if self.failing:
+            log.info("the store takes rows again")
+            self.failing = ""
+        self._metrics.duplicates.inc(written.duplicates)
+        self.totals.add(written.counts)
+        now_us = micros(self._clock)
+        for node, ends in written.ends_us.items():
+            self.ledger.stored(node, ends, now_us)
+        for capture in written.refused:
+            self.totals.note(capture_series(capture.policy, capture.half, "refused"))
+
+    def _failed(self, error: Exception) -> None:
+        self._metrics.writes.labels("error").inc()
+        if str(error) != self.failing:  # once, not at every attempt
+            log.error("cannot write to the store: %s", error)
+        self.failing = str(error)
+
+    def _drop(self, item: AccessRecord | CaptureRow, because: str) -> None:
+        if isinstance(item, CaptureRow):
+            self._metrics.dropped.labels("capture", because).inc()
+            self.totals.note(capture_series(item.policy, item.half, "dropped"))
+        else:
+            self._metrics.dropped.labels("access_log", because).inc()
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How long things are kept, in seconds."""
+
+    requests_s: int = 30 * 86_400
+    series_s: int = 86_400
+    """Counters of a policy or revision that is gone."""
+    sweep_every_s: float = 60.0
+
+
+async def sweep(
+    writer: Writer, policies: Policies, keeping: Keeping, metrics: ProcessMetrics, clock: Clock
+) -> None:
+    """Delete what has been kept long enough, once."""
+    now_us = micros(clock)
+    retention: Mapping[str, int] = dict(policies.retention)
+    texts = await writer.call(lambda store: store.sweep_texts(now_us, retention))
+    rows = await writer.call(lambda store: store.sweep_requests(now_us - keeping.requests_s * 1_000_000))
+    metrics.swept.labels("text").inc(texts)
+    metrics.swept.labels("request").inc(rows)
+    if policies.synced.is_set():
+        alive = policies.alive
+        keep_us = keeping.series_s * 1_000_000
+        writer.totals.drop(await writer.call(lambda store: store.drop_series(alive, now_us, keep_us)))
+
+
+def micros(clock: Clock) -> int:
+    """Return the clock's time in microseconds of Unix time."""
+    return round(clock().timestamp() * 1_000_000)

@@ -1,0 +1,146 @@
+"""Requests, policies and log entries for the evaluator's tests: say only what matters."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from envoy.data.accesslog.v3.accesslog_pb2 import HTTPAccessLogEntry
+
+from pointsman.evaluator.answer import Kept
+from pointsman.evaluator.guards import Measures
+from pointsman.evaluator.policies import Policies
+from pointsman.evaluator.record import AccessRecord
+from pointsman.evaluator.store import CaptureRow
+
+START_US = 1_790_000_000_000_000
+POLICY = "chat/support"
+
+
+class FakeClock:
+    """A clock that stands still until it is told to go."""
+
+    def __init__(self, now_us: int = START_US) -> None:
+        self.now_us = now_us
+
+    def __call__(self) -> datetime:
+        return datetime.fromtimestamp(self.now_us / 1_000_000, tz=UTC)
+
+    def go(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now_us += round(seconds * 1_000_000)
+
+
+def record(number: int = 0, **changes: Any) -> AccessRecord:
+    """Return a good answer of the cheap tier, number by number a second apart."""
+    values: dict[str, Any] = {
+        "node": "envoy-1",
+        "request_id": f"request-{number}",
+        "start_us": START_US + number * 1_000_000,
+        "duration_us": 200_000,
+        "policy": POLICY,
+        "revision": "support-0123456789",
+        "tier": "cheap",
+        "served_tier": "cheap",
+        "reason": "score",
+        "score": 0.75,
+        "intent": "law",
+        "status": 200,
+        "attempts": 1,
+        "decision_us": 1500,
+        "ttft_us": 90_000,
+        "prompt_tokens": 100,
+        "completion_tokens": 20,
+    }
+    return AccessRecord(**(values | changes))
+
+
+def measures(**changes: Any) -> Measures:
+    """Return measures of such an answer."""
+    values: dict[str, Any] = {
+        "ttft_us": 90_000,
+        "duration_us": 200_000,
+        "decision_us": 1500,
+        "output_tokens": 20,
+        "cost_nano": 27_000,
+        "baseline_nano": 450_000,
+    }
+    return Measures(**(values | changes))
+
+
+def capture(number: int = 0, half: str = "request", **changes: Any) -> CaptureRow:
+    """Return a stored text of request `number`."""
+    values: dict[str, Any] = {
+        "policy": POLICY,
+        "request_id": f"request-{number}",
+        "half": half,
+        "at_us": START_US + number * 1_000_000,
+        "revision": "support-0123456789",
+        "tier": "cheap",
+        "status": 200 if half == "response" else 0,
+        "content_type": "application/json",
+        "retention_s": 3600,
+        "kept": Kept("text", f"{half} text {number}", truncated=False),
+    }
+    return CaptureRow(**(values | changes))
+
+
+def policy_object(name: str = "support", *, capture_spec: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return a RoutingPolicy as the API server gives it."""
+    spec: dict[str, Any] = {
+        "gatewayRef": {"name": "default"},
+        "match": {"hostnames": ["llm.example.com"], "models": ["auto"]},
+        "tiers": [
+            {
+                "name": "cheap",
+                "endpoints": [{"url": "http://cheap.example/v1"}],
+                "model": "small",
+                "price": {"inputPerMillion": "0.15", "outputPerMillion": "0.60"},
+            },
+            {
+                "name": "strong",
+                "endpoints": [{"url": "http://strong.example/v1"}],
+                "model": "large",
+                "price": {"inputPerMillion": "2.50", "outputPerMillion": "10.00"},
+            },
+        ],
+        "strategy": {"type": "Pinned", "pinned": {"tier": "cheap"}},
+        "rollout": {"first": "Direct"},
+    }
+    if capture_spec is not None:
+        spec["evaluation"] = {"capture": capture_spec}
+    return {"metadata": {"name": name, "namespace": "chat"}, "spec": spec}
+
+
+def known_policies(capture_spec: dict[str, Any] | None = None) -> Policies:
+    """Return a view with the one policy `chat/support`, synced."""
+    policies = Policies()
+    policies.put_policy(POLICY, policy_object(capture_spec=capture_spec))
+    policies.synced.set()
+    return policies
+
+
+def entry(metadata: dict[str, Any] | None = None, **changes: Any) -> HTTPAccessLogEntry:
+    """Return an entry as Envoy 1.40 writes it for a good answer; `flags` sets response flags."""
+    made = HTTPAccessLogEntry()
+    common = made.common_properties
+    common.start_time.FromMicroseconds(START_US)
+    common.duration.FromMicroseconds(changes.get("duration_us", 200_000))
+    if "ttft_us" in changes:
+        common.time_to_first_downstream_tx_byte.FromMicroseconds(changes["ttft_us"])
+    common.upstream_cluster = changes.get("cluster", "tier")
+    common.upstream_request_attempt_count = changes.get("attempts", 1)
+    common.stream_id = "stream-1"
+    common.access_log_type = changes.get("type", 2)
+    for flag in changes.get("flags", ()):
+        setattr(common.response_flags, flag, True)
+    if metadata is not None:
+        common.metadata.filter_metadata["pointsman"].update(metadata)
+    made.request.request_id = changes.get("request_id", "request-1")
+    if "session" in changes:
+        made.request.request_headers["x-session-id"] = changes["session"]
+    if "served_header" in changes:
+        made.response.response_headers["x-pointsman-served-tier"] = changes["served_header"]
+    if changes.get("status", 200):
+        made.response.response_code.value = changes.get("status", 200)
+    return made
