@@ -22,6 +22,7 @@ from sklearn.linear_model import Ridge
 
 from pointsman import __version__
 from pointsman.routers.dataset import DatasetError, Problem
+from pointsman.routers.metrics import auroc
 from pointsman.triton.backend.linear import DENSE, LinearClassifier, Vocabulary, dense, tfidf, tokens
 from pointsman.triton.backend.request import MAX_CHARACTERS, bound
 from pointsman.triton.bundle import API_VERSION, Bundle
@@ -246,7 +247,7 @@ def _curves(draft: Bundle, calibration: Problem, how: Settings) -> list[dict[str
                 f"{tier}: every prompt has the same predicted gain; there is nothing to route by"
             )
         curve = isotonic_curve(predicted[:, head], no_worse[:, head], bins=how.calibration_bins)
-        if curve is None:
+        if curve is None or not auroc(-predicted[:, head], no_worse[:, head]) > 0.5:  # noqa: PLR2004 - a coin
             raise CollapseError(
                 f"{tier}: on the calibration fold the predicted gain does not tell where this tier suffices; "
                 "more data, other features or another pair of models are needed"
@@ -283,8 +284,6 @@ def isotonic_curve(
         *zip(centres, values, strict=True),
         (float(predicted.max()), values[-1] - _MARGIN),
     ]
+    knots = [(round(gain, 7), round(score, 5)) for gain, score in knots]
     rising = [knots[0]] + [b for a, b in pairwise(knots) if b[0] > a[0]]
-    return {
-        "gains": [round(gain, 7) for gain, _ in rising],
-        "scores": [round(score, 5) for _, score in rising],
-    }
+    return {"gains": [gain for gain, _ in rising], "scores": [score for _, score in rising]}
