@@ -37,7 +37,7 @@ def lab() -> Iterator[Rig]:
     with tempfile.TemporaryDirectory(prefix="pointsman-bench-") as folder:
         state, out = Path(folder) / "lab", Path(folder) / "bundle.zip"
         arguments = ("--data", str(DATA), "--cheap", CHEAP, "--strong", STRONG, "--out", str(out), "--json")
-        threshold = int(json.loads(pointsman("train", *arguments).stdout)["thresholdPermille"])
+        threshold = int(json.loads(pointsman("train", *arguments).stdout)["report"]["threshold_permille"])
         bundle = Bundle(out.read_bytes(), threshold)
         pointsman("lab", "up", "-d", "--state", str(state), "--tier-speed", "1000", deadline_s=300)
         try:

@@ -32,7 +32,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     report = pointsman(
         "train", "--data", str(DATA), "--cheap", CHEAP, "--strong", STRONG, "--out", str(out), "--json"
     )
-    threshold = json.loads(report.stdout)["thresholdPermille"]
+    threshold = json.loads(report.stdout)["report"]["threshold_permille"]
     return Bundle(out.read_bytes(), int(threshold))
 
 

@@ -159,7 +159,7 @@ def ended(code: int) -> str:
     return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
-def tail(log: Path, lines: int = 15, most: int = 16384) -> str:
+def tail(log: Path, lines: int = 10, most: int = 16384, width: int = 500) -> str:
     """Return the last lines of a log, with its path, as text for an error."""
     try:
         with log.open("rb") as stream:
@@ -167,7 +167,12 @@ def tail(log: Path, lines: int = 15, most: int = 16384) -> str:
             text = stream.read().decode(errors="replace")
     except OSError as error:
         return f"its log {log} cannot be read: {error}"
-    last = "\n".join("    " + line for line in text.splitlines()[-lines:])
+    # A traceback within a JSON line is long, and says what it is at both ends.
+    short = (
+        line if len(line) <= width else f"{line[: width // 2]} … {line[-width // 2 :]}"
+        for line in text.splitlines()
+    )
+    last = "\n".join("    " + line for line in [*short][-lines:])
     return f"the end of its log {log}:\n{last}" if last else f"its log {log} is empty"
 
 

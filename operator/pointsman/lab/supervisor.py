@@ -125,7 +125,7 @@ class Keeper:
         """Say how the part ended; `LabError` if it never came up."""
         code = child.kill()
         self.part.server.child = None
-        end = tail(child.spec.log)
+        end = tail(child.spec.log, lines=5)
         if not self._supervisor.up.is_set() and self.restarts + 1 >= _HOPELESS:
             raise LabError(f"{self.part.name} {ended(code)} {_HOPELESS} times while the lab started; {end}")
         self._supervisor.say(f"{self.part.name}: {ended(code)}, starting again in {wait:.0f} s; {end}")
