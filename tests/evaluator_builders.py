@@ -15,6 +15,7 @@ from pointsman.evaluator.store import CaptureRow
 
 START_US = 1_790_000_000_000_000
 POLICY = "chat/support"
+REVISION = "support-0123456789"
 
 
 class FakeClock:
@@ -24,6 +25,7 @@ class FakeClock:
         self.now_us = now_us
 
     def __call__(self) -> datetime:
+        """Return the time that it stands at."""
         return datetime.fromtimestamp(self.now_us / 1_000_000, tz=UTC)
 
     def go(self, seconds: float) -> None:
@@ -39,7 +41,7 @@ def record(number: int = 0, **changes: Any) -> AccessRecord:
         "start_us": START_US + number * 1_000_000,
         "duration_us": 200_000,
         "policy": POLICY,
-        "revision": "support-0123456789",
+        "revision": REVISION,
         "tier": "cheap",
         "served_tier": "cheap",
         "reason": "score",
@@ -75,7 +77,7 @@ def capture(number: int = 0, half: str = "request", **changes: Any) -> CaptureRo
         "request_id": f"request-{number}",
         "half": half,
         "at_us": START_US + number * 1_000_000,
-        "revision": "support-0123456789",
+        "revision": REVISION,
         "tier": "cheap",
         "status": 200 if half == "response" else 0,
         "content_type": "application/json",
@@ -112,9 +114,17 @@ def policy_object(name: str = "support", *, capture_spec: dict[str, Any] | None 
     return {"metadata": {"name": name, "namespace": "chat"}, "spec": spec}
 
 
+def revision_object(name: str = REVISION, policy: str = "support") -> dict[str, Any]:
+    """Return a RoutingPolicyRevision as the API server gives it."""
+    spec = policy_object()["spec"]
+    kept = {"policyRef": policy, "tiers": spec["tiers"], "strategy": spec["strategy"]}
+    return {"metadata": {"name": name, "namespace": "chat"}, "spec": kept}
+
+
 def known_policies(capture_spec: dict[str, Any] | None = None) -> Policies:
-    """Return a view with the one policy `chat/support`, synced."""
+    """Return a view with the one policy `chat/support` and its revision, synced."""
     policies = Policies()
+    policies.put_revision(f"chat/{REVISION}", revision_object())
     policies.put_policy(POLICY, policy_object(capture_spec=capture_spec))
     policies.synced.set()
     return policies

@@ -68,7 +68,7 @@ def test_an_answer_in_json_is_its_text() -> None:
 
 
 def test_tool_calls_refusals_and_choices_are_kept_as_messages() -> None:
-    """Arguments that came in pieces are read as the JSON that they are, and redacted without their escapes."""
+    """Arguments that came in pieces are read as the JSON that they are, then redacted."""
     body = stream(
         {"tool_calls": [{"index": 0, "function": {"name": "mail", "arguments": '{"to":"a\\u00'}}]},
         {"tool_calls": [{"index": 0, "function": {"arguments": '40b.example"}'}}], "refusal": "no"},
@@ -105,10 +105,19 @@ def test_what_is_too_long_is_cut_and_loses_its_tail() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"\xff\xfe\x00", b"[" * 100_000, b'{"a":' * 5000, b'"\\ud800"', b'{"choices":[{"message":7},3]}',
-     b'{"choices":{"a":1}}', b"data: {\n\ndata: 7\n\n", b'data: {"choices":[{"delta":{"tool_calls":[null,{"function":3}]}}]}\n\n',
-     b"1" * 10_000],
-)  # fmt: skip
+    [
+        b"",
+        b"\xff\xfe\x00",
+        b"[" * 100_000,
+        b'{"a":' * 5000,
+        b'"\\ud800"',
+        b'{"choices":[{"message":7},3]}',
+        b'{"choices":{"a":1}}',
+        b"data: {\n\ndata: 7\n\n",
+        b'data: {"choices":[{"delta":{"tool_calls":[null,{"function":3}]}}]}\n\n',
+        b"1" * 10_000,
+    ],
+)
 @pytest.mark.parametrize("half", ["request", "response"])
 def test_no_body_is_too_odd(half: Any, body: bytes) -> None:
     """Bodies that are no JSON, too deep, of wrong types or of broken text are kept as something storable."""

@@ -26,15 +26,27 @@ FAILURES: list[tuple[str, dict[str, Any], set[tuple[str, str]]]] = [
     ("idle after the 200", {"flags": ("stream_idle_timeout",)}, {("answered", "cheap")}),
     ("broke off after the 200", {"flags": ("upstream_protocol_error",)}, {("answered", "cheap")}),
     ("empty", {"empty": True}, {("answered", "cheap")}),
-    ("client left before an answer", {"status": 0, "served_tier": "", "flags": ABORT}, {("aborted", "cheap")}),
+    (
+        "client left before an answer",
+        {"status": 0, "served_tier": "", "flags": ABORT},
+        {("aborted", "cheap")},
+    ),
     ("client left mid-answer", {"flags": ABORT, "empty": True}, {("aborted", "cheap")}),
     ("reset by the client", {"flags": ("downstream_remote_reset",)}, {("aborted", "cheap")}),
     ("refusal", {"refusal": True}, {("refusal", "cheap")}),
     ("second attempt", {"attempts": 2}, {("retry", "cheap")}),
     ("failover", OVER, {("answered", "cheap"), ("retry", "strong")}),
-    ("failover, then 500", OVER | {"status": 500}, {("answered", "cheap"), ("answered", "strong"), ("retry", "strong")}),
-    ("failover, client left", OVER | {"flags": ABORT}, {("answered", "cheap"), ("retry", "strong"), ("aborted", "strong")}),
-]  # fmt: skip
+    (
+        "failover, then 500",
+        OVER | {"status": 500},
+        {("answered", "cheap"), ("answered", "strong"), ("retry", "strong")},
+    ),
+    (
+        "failover, client left",
+        OVER | {"flags": ABORT},
+        {("answered", "cheap"), ("retry", "strong"), ("aborted", "strong")},
+    ),
+]
 
 
 @pytest.mark.parametrize(("changes", "failed"), [c[1:] for c in FAILURES], ids=[c[0] for c in FAILURES])

@@ -51,7 +51,7 @@ def test_later_requests_do_not_hide_a_loss() -> None:
 
 
 def test_a_restarted_evaluator_goes_on_counting() -> None:
-    """What was finished while it was away, and never stored, is lost; what was known to be lost is not again."""
+    """What was finished while it was away is lost; what was known to be lost is not lost again."""
     ledger = Ledger([NodeState("e", received=90, finished=100, lost=10)])
     look(ledger, 150, SECOND)
     assert ledger.settle(4 * SECOND, GRACE) == 50
@@ -83,7 +83,7 @@ def test_a_counter_that_was_reset_starts_anew() -> None:
 def test_steady_traffic_never_claims_too_much_and_ends_exact(
     arrivals: list[tuple[bool, int]], phase: int
 ) -> None:
-    """One request each 0.2 s, stored up to 0.9 s later or never: the loss never exceeds the truth, and meets it."""
+    """A request each 0.2 s, stored within 0.9 s or never: the loss never exceeds the truth, and meets it."""
     ledger = Ledger()
     events: list[tuple[int, str, int]] = []
     for number, (kept, delay) in enumerate(arrivals):

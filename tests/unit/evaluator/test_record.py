@@ -46,24 +46,60 @@ def test_every_field_is_read() -> None:
 
 CASES: list[tuple[str, dict[str, Any] | None, dict[str, Any], dict[str, Any]]] = [
     ("routed without metadata", None, {}, {"reason": "script_error", "policy": ""}),
-    ("decided without reason", {"policy": "chat/support"}, {}, {"reason": "script_error", "policy": "chat/support"}),
+    (
+        "decided without reason",
+        {"policy": "chat/support"},
+        {},
+        {"reason": "script_error", "policy": "chat/support"},
+    ),
     ("not routed", None, {"cluster": "", "status": 404}, {"reason": "", "status": 404}),
-    ("unknown model", {"reason": "unknown_model"}, {"cluster": "", "status": 404}, {"reason": "unknown_model"}),
-    ("client left before an answer", FULL, {"status": 0, "flags": ["downstream_connection_termination"]},
-     {"status": 0, "flags": ("downstream_connection_termination",), "ttft_us": None}),
-    ("timeout", FULL, {"status": 504, "flags": ["upstream_request_timeout"]},
-     {"status": 504, "flags": ("upstream_request_timeout",)}),
-    ("served tier from the answer's header", {"policy": "p/q", "tier": "cheap"}, {"served_header": "strong"},
-     {"served_tier": "strong", "failed_over": True}),
-    ("served tier unknown", {"policy": "p/q", "tier": "cheap"}, {}, {"label_tier": "cheap", "failed_over": False}),
+    (
+        "unknown model",
+        {"reason": "unknown_model"},
+        {"cluster": "", "status": 404},
+        {"reason": "unknown_model"},
+    ),
+    (
+        "client left before an answer",
+        FULL,
+        {"status": 0, "flags": ["downstream_connection_termination"]},
+        {"status": 0, "flags": ("downstream_connection_termination",), "ttft_us": None},
+    ),
+    (
+        "timeout",
+        FULL,
+        {"status": 504, "flags": ["upstream_request_timeout"]},
+        {"status": 504, "flags": ("upstream_request_timeout",)},
+    ),
+    (
+        "served tier from the answer's header",
+        {"policy": "p/q", "tier": "cheap"},
+        {"served_header": "strong"},
+        {"served_tier": "strong", "failed_over": True},
+    ),
+    (
+        "served tier unknown",
+        {"policy": "p/q", "tier": "cheap"},
+        {},
+        {"label_tier": "cheap", "failed_over": False},
+    ),
     ("numbers as strings", {"score": "0.5", "decision_us": "12"}, {}, {"score": 0.5, "decision_us": 12}),
-    ("nonsense for numbers", {"score": "nan", "decision_us": "x", "prompt_tokens": -1, "completion_tokens": 1e300}, {},
-     {"score": None, "decision_us": None, "prompt_tokens": None, "completion_tokens": None}),
-    ("wrong kinds", {"score": True, "tier": 7, "stream": "1"}, {}, {"score": None, "tier": "", "stream": True}),
+    (
+        "nonsense for numbers",
+        {"score": "nan", "decision_us": "x", "prompt_tokens": -1, "completion_tokens": 1e300},
+        {},
+        {"score": None, "decision_us": None, "prompt_tokens": None, "completion_tokens": None},
+    ),
+    (
+        "wrong kinds",
+        {"score": True, "tier": 7, "stream": "1"},
+        {},
+        {"score": None, "tier": "", "stream": True},
+    ),
     ("no request id", FULL, {"request_id": ""}, {"request_id": "stream-1"}),
     ("endless names", {"tier": "t" * 9999}, {}, {"tier": "t" * 512}),
     ("older Envoy", FULL, {"type": 0}, {"reason": "score"}),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def test_forgetting_works_beside_a_running_evaluator(path: Path, store: Store) -
 
 
 def test_counters_of_a_deleted_policy_go_after_their_time(store: Store) -> None:
-    """Gone for an hour: dropped, with all its series; seen again before that: kept; no policy: kept for ever."""
+    """Gone for an hour: dropped, with all its series. What belongs to no policy is kept for ever."""
     write(store, record(1), record(2, policy="chat/other"), record(3, policy="", revision=""))
     write(store, captures=[capture(1)])
     alive = {"chat/other": frozenset({"support-0123456789"})}
