@@ -14,7 +14,7 @@ SUMS = ["add", "subtract", "multiply", "divide", "number", "total", "ratio", "pe
 PROSE = ["poem", "verse", "novel", "author", "tone", "metaphor", "theme", "irony", "stanza", "chorus"]
 
 
-def problem(tiers: int = 2, n: int = 600, *, seed: int = 0, signal: bool = True) -> Problem:
+def problem(tiers: int = 2, n: int = 1500, *, seed: int = 0, signal: bool = True) -> Problem:
     """Make prompts on sums, which the cheap tiers answer as well, and on prose, which only the last one does.
 
     Without `signal`, who is right has nothing to do with the prompt.

@@ -217,7 +217,9 @@ def _gains(
     x: Any, train: Problem, probabilities: NDArray[np.float64], how: Settings
 ) -> dict[str, NDArray[Any]]:
     """Return the weights of the gain heads, in the units of the served features."""
-    characters = np.array([dense(bound(text)) for text in train.texts], dtype=np.float64)
+    raw = np.array([dense(bound(text)) for text in train.texts])
+    low, high = np.quantile(raw, [0.01, 0.99], axis=0).astype(np.float32)
+    characters = np.clip(raw, low, high).astype(np.float64)
     centre, spread = characters.mean(axis=0), characters.std(axis=0)
     per_unit = how.dense_scale / np.where(spread > 0, spread, np.inf)
     together = sp.hstack(
@@ -231,6 +233,8 @@ def _gains(
     return {
         "gain": weights[labels + len(DENSE) :].astype(np.float16),
         "gain_dense": by_dense.astype(np.float32),
+        "dense_low": low,
+        "dense_high": high,
         "gain_intent": by_intent.astype(np.float32),
         "gain_bias": (bias - centre @ by_dense).astype(np.float32),
     }

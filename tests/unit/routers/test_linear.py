@@ -87,7 +87,9 @@ def test_equal_outcomes_collapse() -> None:
 def test_contradiction_collapses() -> None:
     """Where the calibration fold contradicts the predicted gain, no curve is invented."""
     problem = small.problem()
-    flipped = np.where((problem.folds == 6)[:, None], problem.correct[:, ::-1], problem.correct)
+    prose = np.array(problem.intents) == "prose"
+    opposite = np.column_stack([prose, ~prose])
+    flipped = np.where((problem.folds == 6)[:, None], opposite, problem.correct)
     with pytest.raises(CollapseError, match="calibration fold"):
         linear.fit(replace(problem, correct=flipped))
 
@@ -101,7 +103,8 @@ def test_no_words() -> None:
 
 def test_one_intent() -> None:
     """Data without subjects still trains: there is one intent, and it is always named."""
-    problem = replace(small.problem(), intents=("all",) * 600)
+    problem = small.problem()
+    problem = replace(problem, intents=("all",) * len(problem))
     report = evaluate(linear.fit(problem), problem, 0.5)
     assert report.intent_accuracy == 1
     assert report.edge.low > 0

@@ -156,6 +156,9 @@ class LinearClassifier:
         self._table[:, labels:] = weights("gain", features, heads)
         self._bias = np.concatenate([weights("intent_bias", labels), weights("gain_bias", heads)])
         self._gain_dense = weights("gain_dense", len(DENSE), heads)
+        # A line that was fitted between these ends says nothing beyond them (a prompt of 8,000 characters).
+        self._dense_low = weights("dense_low", len(DENSE))
+        self._dense_high = weights("dense_high", len(DENSE))
         self._gain_intent = weights("gain_intent", labels, heads)
         self._curves = [_curve(bundle, head) for head in range(heads)]
 
@@ -167,7 +170,8 @@ class LinearClassifier:
         top = int(logits.argmax())
         odds = np.exp(logits - logits[top])
         by_intent = (odds @ self._gain_intent) / np.add.reduce(odds)
-        gains = both[self._labels :] + dense(text) @ self._gain_dense + by_intent
+        characters = np.minimum(np.maximum(dense(text), self._dense_low), self._dense_high)
+        gains = both[self._labels :] + characters @ self._gain_dense + by_intent
         scores = [*(_at(curve, gain) for curve, gain in zip(self._curves, gains.tolist(), strict=True)), 1.0]
         return Scored(np.array(scores, dtype=np.float32), self.intents[top], gains)
 
