@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-from kubernetes.aio.client import ApiException, V1LeaseSpec
+from kubernetes.aio.client import ApiException, V1Lease, V1LeaseSpec, V1ObjectMeta
 from kubernetes.aio.leaderelection.electionconfig import Config
 from kubernetes.aio.leaderelection.leaderelection import LeaderElection
 from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
@@ -59,8 +59,9 @@ class _Lock(LeaseLock):  # type: ignore[misc] # the library has no type informat
         return found
 
     async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:
-        """Create the Lease."""
-        return await self._try(super().create(name, namespace, election_record))
+        """Create the Lease (the library's own asks for `pretty=True`, which its client refuses)."""
+        lease = V1Lease(metadata=V1ObjectMeta(name=name), spec=self.update_lease(election_record))
+        return await self._try(self.api_instance.create_namespaced_lease(namespace, lease))
 
     async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
         """Replace the Lease; False if somebody else was faster."""
@@ -71,7 +72,7 @@ class _Lock(LeaseLock):  # type: ignore[misc] # the library has no type informat
         try:
             async with asyncio.timeout(CALL_S):
                 return bool(await call)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except (ApiException, aiohttp.ClientError, OSError, TimeoutError) as error:
             log.info("the Lease could not be written: %s", type(error).__name__)
             return False
 
