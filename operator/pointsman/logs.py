@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_PLAIN: Final = (str, int, float, bool, list, tuple, dict, type(None))
 _LEVELS: Final = {"DEBUG": "debug", "INFO": "info", "WARNING": "warn", "ERROR": "error", "CRITICAL": "error"}
 
 
@@ -29,8 +30,12 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        extra = {key: value for key, value in vars(record).items() if key not in _STANDARD.union(line)}
-        line |= extra
+        # Libraries attach objects of their own (Kopf its settings): those are no event's data.
+        line |= {
+            key: value
+            for key, value in vars(record).items()
+            if key not in _STANDARD.union(line) and isinstance(value, _PLAIN)
+        }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str, ensure_ascii=False)
@@ -43,6 +48,6 @@ def configure(component: str, level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # These tell every request at INFO: our own metrics count them already.
-    for noisy in ("httpx", "httpcore", "aiohttp.access", "urllib3", "kubernetes.client.rest"):
+    # These tell every request or event at INFO: our own metrics count them already.
+    for noisy in ("httpx", "httpcore", "aiohttp.access", "urllib3", "kubernetes.client.rest", "kopf.objects"):
         logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
