@@ -26,7 +26,7 @@ def test_tells_easy_from_hard(classifier: LinearClassifier) -> None:
     easy = classifier.score("Question 7: multiply number ratio divide total add root percent?")
     hard = classifier.score("Question 8: metaphor tone stanza poem chorus irony verse novel?")
     assert (easy.intent, hard.intent) == ("sums", "prose")
-    assert easy.scores[0] > 0.8
+    assert easy.scores[0] > 0.7
     assert hard.scores[0] < 0.5
     assert easy.scores[1] == hard.scores[1] == 1
 
