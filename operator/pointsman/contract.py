@@ -38,7 +38,10 @@ class Header(StrEnum):
     KEY = "x-pointsman-key"
     """Internal: what the arm is hashed on."""
     MODEL_AT = "x-pointsman-model-at"
-    """Internal: `first:last` byte offsets (1-based, inclusive) of the quoted model value in the body."""
+    """Internal: `first:last:arrival`, byte offsets (1-based, inclusive) of the quoted model value in the body
+    and when the body was there (µs), or the `Reason` why there is none."""
+    ATTEMPT = "x-pointsman-attempt"
+    """Internal, response: which attempt answered on the short way to a tier."""
     SERVED_TIER = "x-pointsman-served-tier"
     """Response: the tier that answered."""
     REVISION = "x-pointsman-revision"

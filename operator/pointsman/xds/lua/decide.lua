@@ -20,6 +20,8 @@ local arm_of = memo(function(context)
     revision = context:get("revision"),
     tiers = context:get("tiers"),
     routes = context:get("routes"),
+    direct = context:get("direct"),
+    models = context:get("models"),
     pinned = number(context:get("pinned")),
     cluster = context:get("cluster"),
     limit = number(context:get("limit")),
@@ -103,8 +105,10 @@ local function decide(handle)
   end
   local headers = handle:headers()
   local id, note = headers:get(HEADER.REQUEST_ID), headers:get(HEADER.MODEL_AT) or ""
+  local plain_path = sub(headers:get(":path"), 1, 4) == "/v1/"
   local keep = arm.capture and not headers:get(HEADER.NO_CAPTURE) and sampled(id, arm.capture.permille)
-  local arrival = tonumber(match(note, ":(%d+)$")) or now_us(handle)
+  local first, last, arrival = match(note, "^(%d+):(%d+):(%d+)$")
+  arrival = arrival or now_us(handle)
   local tier, reason, score, intent, bytes
   if DISPATCH_REASONS[note] then
     tier, reason = arm.last, note
@@ -115,6 +119,12 @@ local function decide(handle)
   else
     bytes = body_of(handle)
     tier, reason, score, intent = classify(handle, arm, bytes)
+  end
+  local route = arm.routes[tier]
+  if first and plain_path and arm.direct[tier] ~= "" then
+    bytes = bytes or body_of(handle)
+    handle:body():setBytes(sub(bytes, 1, first - 1) .. arm.models[tier] .. sub(bytes, last + 1))
+    route = arm.direct[tier]
   end
   if keep then
     keep = capture(handle, "request", {
@@ -128,7 +138,7 @@ local function decide(handle)
   local metadata = handle:streamInfo():dynamicMetadata()
   metadata:set(NAMESPACE, KEY.REVISION, arm.revision)
   metadata:set(NAMESPACE, KEY.TIER, arm.tiers[tier])
-  metadata:set(NAMESPACE, KEY.ROUTE, arm.routes[tier])
+  metadata:set(NAMESPACE, KEY.ROUTE, route)
   if score then
     metadata:set(NAMESPACE, KEY.SCORE, score)
     metadata:set(NAMESPACE, KEY.INTENT, intent)
@@ -136,7 +146,7 @@ local function decide(handle)
   if keep then
     metadata:set(NAMESPACE, KEY.CAPTURED, 1)
   end
-  metadata:set(NAMESPACE, KEY.DECISION_US, now_us(handle) - arrival)
+  metadata:set(NAMESPACE, KEY.DECISION_US, tonumber(now_us(handle)) - tonumber(arrival))
   give_reason(handle, reason)
   handle:clearRouteCache()
 end
@@ -179,6 +189,14 @@ local function observe(handle)
   end
   headers:replace(HEADER.REVISION, known[KEY.REVISION])
   local served = headers:get(HEADER.SERVED_TIER)
+  local attempt = headers:get(HEADER.ATTEMPT)
+  if attempt then -- the short way: only a second attempt was answered by a listener that says who it is
+    headers:remove(HEADER.ATTEMPT)
+    if attempt == "1" then
+      served = known[KEY.TIER]
+      headers:replace(HEADER.SERVED_TIER, served)
+    end
+  end
   if served then
     set(handle, KEY.SERVED_TIER, served)
   end

@@ -8,6 +8,7 @@ local HEADER = {
   KEY = "x-pointsman-key",
   MODEL_AT = "x-pointsman-model-at",
   SERVED_TIER = "x-pointsman-served-tier",
+  ATTEMPT = "x-pointsman-attempt",
   REVISION = "x-pointsman-revision",
   REASON = "x-pointsman-reason",
 }
@@ -61,9 +62,9 @@ local function give_reason(handle, reason)
   end
 end
 
--- Microseconds since 1970.
+-- Microseconds since 1970, as text: Lua would write the number as 1.76e+15.
 local function now_us(handle)
-  return tonumber(handle:timestampString(EnvoyTimestampResolution.MICROSECOND)) or 0
+  return handle:timestampString(EnvoyTimestampResolution.MICROSECOND)
 end
 
 -- A number of a context, where floats may come as strings; a key that is not there gives no value at all, not nil.

@@ -9,17 +9,6 @@ local function refuse_body(handle)
     .. "no Content-Encoding, no multipart form.", "model", REASON.BODY_UNREADABLE)
 end
 
--- Where the quoted value is: the offsets that dispatch found, if they hold in these bytes, else what a scan finds.
-local function places(bytes, note, budget)
-  local first, last = match(note or "", "^(%d+):(%d+)")
-  first, last = tonumber(first), tonumber(last)
-  if first and match(sub(bytes, first, last), '^"[^"\\]*"$') then
-    return { first, last }
-  end
-  local problem, values = scan(bytes, budget)
-  return values, problem
-end
-
 -- The bytes with every value replaced.
 local function replaced(bytes, values, model)
   local parts, from = {}, 1
@@ -47,7 +36,7 @@ local function rewrite(handle)
   if encoding and lower(encoding) ~= "identity" or form or find(sub(bytes, 1, 4), "[%z\254\255]") then
     return refuse_body(handle)
   end
-  local values, problem = places(bytes, headers:get(HEADER.MODEL_AT), budget)
+  local problem, values = scan(bytes, budget)
   bytes = replaced(bytes, values, model)
   if problem == REASON.BODY_HOSTILE then
     -- Too deep to read to its end. Of two members of one name, parsers take the last: make it ours.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from envoy.config.core.v3 import base_pb2
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 
-from pointsman.xds.translate import clusters, entry, names, routes, tiers
+from pointsman.xds.translate import clusters, direct, entry, names, routes, tiers
 from pointsman.xds.translate.options import Options
 from pointsman.xds.translate.resources import CLUSTER, LISTENER, ROUTES, SECRET
 
@@ -72,5 +72,7 @@ def _add_arm(found: Resources, arm: ArmPlan, options: Options) -> None:
             by_name[names.upstream_cluster(tier)] = clusters.upstream(tier, options)
         if tier != strong and names.failover_cluster(tier, strong) not in by_name:
             by_name[names.failover_cluster(tier, strong)] = clusters.failover(tier, strong)
+            if direct.is_possible(tier, strong):
+                by_name[names.direct_cluster(tier, strong)] = clusters.direct_failover(tier, strong)
     if arm.classifier is not None and arm.classifier.triton.id not in by_name:
         by_name[arm.classifier.triton.id] = clusters.triton(arm.classifier.triton)

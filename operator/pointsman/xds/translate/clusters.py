@@ -48,21 +48,9 @@ def upstream(tier: TierPlan, options: Options) -> cluster_pb2.Cluster:
     cluster.circuit_breakers.CopyFrom(_breakers(_IN_FLIGHT, _IN_FLIGHT))
     if len(tier.endpoints) > 1:
         cluster.outlier_detection.CopyFrom(_outliers(consecutive=5, base_s=10, longest_s=60, most_percent=50))
-    http = http_protocol_options_pb2.HttpProtocolOptions()
     if secure:
-        # ALPN: HTTP/2 where the endpoint speaks it.
-        http.auto_config.http_protocol_options.SetInParent()
-        http.auto_config.http2_protocol_options.SetInParent()
         cluster.transport_socket.CopyFrom(_tls(tier, options))
-    else:
-        http.explicit_http_config.http_protocol_options.SetInParent()
-    if tier.api_key is not None:
-        http.http_filters.append(_injector(tier.api_key))
-        codec = any_of(upstream_codec_pb2.UpstreamCodec())
-        http.http_filters.append(
-            hcm_pb2.HttpFilter(name="envoy.filters.http.upstream_codec", typed_config=codec)
-        )
-    cluster.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(any_of(http))
+    _speak(cluster, secure=secure, key=tier.api_key)
     return cluster
 
 
@@ -111,6 +99,20 @@ def failover(tier: TierPlan, strong: TierPlan) -> cluster_pb2.Cluster:
     return cluster
 
 
+def direct_failover(tier: TierPlan, strong: TierPlan) -> cluster_pb2.Cluster:
+    """Return the composite cluster whose first attempt goes straight to `tier`'s endpoints.
+
+    Envoy applies the composite's own upstream filters to every attempt and those of its members to none
+    (tried), so the key is added here; on the second attempt `strong`'s listener takes it off again.
+    """
+    cluster = failover(tier, strong)
+    cluster.name = names.direct_cluster(tier, strong)
+    members = [names.upstream_cluster(tier), names.tier_listener(strong)]
+    cluster.cluster_type.typed_config.CopyFrom(any_of(cluster_config(members)))
+    _speak(cluster, secure=False, key=tier.api_key)
+    return cluster
+
+
 def triton(plan: TritonPlan) -> cluster_pb2.Cluster:
     """Return the cluster of the classifier's servers. It gives up early: without it, strong serves."""
     cluster = _cluster(plan.id, 0.25)
@@ -118,9 +120,7 @@ def triton(plan: TritonPlan) -> cluster_pb2.Cluster:
     cluster.circuit_breakers.CopyFrom(_breakers(_TRITON_IN_FLIGHT, _TRITON_PENDING))
     if len(plan.addresses) > 1:
         cluster.outlier_detection.CopyFrom(_outliers(consecutive=3, base_s=1, longest_s=5, most_percent=100))
-    http = http_protocol_options_pb2.HttpProtocolOptions()
-    http.explicit_http_config.http_protocol_options.SetInParent()
-    cluster.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(any_of(http))
+    _speak(cluster, secure=False, key=None)
     return cluster
 
 
@@ -132,6 +132,23 @@ def authority(endpoint: Endpoint) -> str:
 
 def _cluster(name: str, connect_timeout_s: float) -> cluster_pb2.Cluster:
     return cluster_pb2.Cluster(name=name, connect_timeout=seconds(connect_timeout_s))
+
+
+def _speak(cluster: cluster_pb2.Cluster, *, secure: bool, key: SecretName | None) -> None:
+    """Set the protocol (by ALPN under TLS, else HTTP/1.1) and the key that is added to every request."""
+    http = http_protocol_options_pb2.HttpProtocolOptions()
+    if secure:
+        http.auto_config.http_protocol_options.SetInParent()
+        http.auto_config.http2_protocol_options.SetInParent()
+    else:
+        http.explicit_http_config.http_protocol_options.SetInParent()
+    if key is not None:
+        codec = any_of(upstream_codec_pb2.UpstreamCodec())
+        http.http_filters.append(_injector(key))
+        http.http_filters.append(
+            hcm_pb2.HttpFilter(name="envoy.filters.http.upstream_codec", typed_config=codec)
+        )
+    cluster.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(any_of(http))
 
 
 def _place(cluster: cluster_pb2.Cluster, where: list[tuple[str, int, str]]) -> None:

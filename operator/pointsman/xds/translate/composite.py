@@ -44,7 +44,8 @@ def _message_class() -> type[Message]:
         )
         pool.Add(file)
         found = pool.FindMessageTypeByName(f"{_PACKAGE}.ClusterConfig")
-    return message_factory.GetMessageClass(found)
+    made: type[Message] = message_factory.GetMessageClass(found)
+    return made
 
 
 _CLUSTER_CONFIG: Final = _message_class()

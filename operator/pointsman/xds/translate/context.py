@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pointsman.plan.types import digest
-from pointsman.xds.translate import names
+from pointsman.xds.translate import direct, names
+from pointsman.xds.translate.resources import json_string
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,13 +29,20 @@ def dispatch_context(models: Mapping[str, str], options: Options) -> dict[str, A
 
 
 def decide_context(policy: PolicyPlan, arm: ArmPlan, options: Options) -> dict[str, Any]:
-    """Return an arm's table: its tiers with their route keys, and the rule that picks one (tier 1 is first)."""
+    """Return an arm's table: its tiers with their routes, and the rule that picks one (tier 1 is first)."""
+    strong = arm.tiers[-1]
     position = {tier.name: i for i, tier in enumerate(arm.tiers, start=1)}
     table: dict[str, Any] = {
         "policy": policy.key,
         "revision": arm.revision,
         "tiers": [tier.name for tier in arm.tiers],
         "routes": [names.route_key(arm, tier) for tier in arm.tiers],
+        # The short way, where there is one ("" where not), and what to put in place of the model on it.
+        "direct": [
+            names.direct_cluster(tier, strong) if direct.is_possible(tier, strong) else ""
+            for tier in arm.tiers
+        ],
+        "models": [json_string(tier.model) for tier in arm.tiers],
     }
     if arm.pinned is not None:
         table["pinned"] = position[arm.pinned]

@@ -14,6 +14,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 
 from pointsman.contract import ACCESS_LOG_NAME, CLUSTER_ACCESS_LOG, ENTRY_STAT_PREFIX, Header
 from pointsman.xds.translate import names
+from pointsman.xds.translate.headers import drop_forbidden
 from pointsman.xds.translate.managers import local_replies, lua_filter, router_filter
 from pointsman.xds.translate.resources import (
     ads,
@@ -35,7 +36,11 @@ _LOG_BUFFER: Final = 8 * 1024 * 1024
 
 def listener(options: Options) -> listener_pb2.Listener:
     """Return the entry listener."""
-    filters = [lua_filter(names.DISPATCH, "dispatch"), lua_filter(names.DECIDE, "decide"), router_filter()]
+    filters = [
+        lua_filter(names.DISPATCH, "dispatch"),
+        lua_filter(names.DECIDE, "decide"),
+        router_filter(),
+    ]
     if options.compress:
         # First in the list: answers pass it last, after the script that reads them.
         filters.insert(0, _compressor())
@@ -43,6 +48,7 @@ def listener(options: Options) -> listener_pb2.Listener:
         stat_prefix=ENTRY_STAT_PREFIX,
         rds=hcm_pb2.Rds(route_config_name=names.ENTRY, config_source=ads()),
         http_filters=filters,
+        early_header_mutation_extensions=[drop_forbidden()],
         access_log=[_access_log()],
         local_reply_config=local_replies(),
         common_http_protocol_options=protocol_pb2.HttpProtocolOptions(

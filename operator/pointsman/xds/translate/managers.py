@@ -6,13 +6,10 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from envoy.config.accesslog.v3 import accesslog_pb2
-from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
 from envoy.config.core.v3 import base_pb2, substitution_format_string_pb2
-from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2
 from envoy.extensions.filters.http.lua.v3 import lua_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
-from envoy.type.matcher.v3 import string_pb2
 
 from pointsman.xds.translate.resources import any_of, struct
 from pointsman.xds.translate.scripts import script
@@ -44,23 +41,6 @@ def router_filter() -> hcm_pb2.HttpFilter:
     return hcm_pb2.HttpFilter(
         name="envoy.filters.http.router", typed_config=any_of(router_pb2.Router(suppress_envoy_headers=True))
     )
-
-
-def strip_filter(prefixes: tuple[str, ...], exact: tuple[str, ...]) -> hcm_pb2.HttpFilter:
-    """Return a filter that drops request headers, natively: a script would have to copy all of them."""
-    mutations = [
-        mutation_rules_pb2.HeaderMutation(
-            remove_on_match=mutation_rules_pb2.HeaderMutation.RemoveOnMatch(
-                key_matcher=string_pb2.StringMatcher(prefix=prefix)
-            )
-        )
-        for prefix in prefixes
-    ]
-    mutations += [mutation_rules_pb2.HeaderMutation(remove=name) for name in exact]
-    config = header_mutation_pb2.HeaderMutation(
-        mutations=header_mutation_pb2.Mutations(request_mutations=mutations)
-    )
-    return hcm_pb2.HttpFilter(name="envoy.filters.http.header_mutation", typed_config=any_of(config))
 
 
 def local_replies() -> hcm_pb2.LocalReplyConfig:

@@ -33,6 +33,11 @@ def failover_cluster(tier: TierPlan, strong: TierPlan) -> str:
     return f"failover-{tier.name}-{digest([tier.id, strong.id])}"
 
 
+def direct_cluster(tier: TierPlan, strong: TierPlan) -> str:
+    """Return the cluster of the short way to a tier's endpoints, which no listener is on (see `direct`)."""
+    return upstream_cluster(tier) if tier == strong else f"direct-{tier.name}-{digest([tier.id, strong.id])}"
+
+
 def route_key(arm: ArmPlan, tier: TierPlan) -> str:
     """Return what `Key.ROUTE` says when an arm chose `tier`; equal for arms that would serve it alike."""
     strong = arm.tiers[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 from envoy.config.core.v3 import address_pb2, config_source_pb2
@@ -29,6 +30,11 @@ def any_of(message: Message) -> any_pb2.Any:
 def struct(value: Mapping[str, Any]) -> struct_pb2.Struct:
     """Return a plain value as protobuf's `Struct`."""
     return json_format.ParseDict(dict(value), struct_pb2.Struct())
+
+
+def json_string(text: str) -> str:
+    """Return text as a JSON string, quotes included."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def ms(milliseconds: int) -> duration_pb2.Duration:

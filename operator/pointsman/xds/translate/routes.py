@@ -8,8 +8,9 @@ from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.type.matcher.v3 import metadata_pb2, string_pb2, value_pb2
 
 from pointsman.contract import METADATA_NAMESPACE, Header, Key
-from pointsman.xds.translate import names
+from pointsman.xds.translate import direct, names
 from pointsman.xds.translate.context import decide_context, dispatch_context
+from pointsman.xds.translate.headers import NOT_FOR_TIERS
 from pointsman.xds.translate.managers import lua_context
 from pointsman.xds.translate.resources import ms, true, uint
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from pointsman.plan.types import ArmPlan, GatewayPlan, PolicyPlan, TierPlan
     from pointsman.xds.translate.options import Options
 
-_RETRY_ON: Final = "5xx,reset,connect-failure,retriable-status-codes"
-_TOO_MANY_REQUESTS: Final = 429
 _SLACK_MS: Final = 5_000
 
 
@@ -31,7 +30,10 @@ def route_configuration(plan: GatewayPlan, options: Options) -> route_pb2.RouteC
     if "*" not in hostnames:
         hosts.append(_host("*", [_nowhere()], options))
     return route_pb2.RouteConfiguration(
-        name=names.ENTRY, virtual_hosts=hosts, ignore_port_in_host_matching=True
+        name=names.ENTRY,
+        virtual_hosts=hosts,
+        ignore_port_in_host_matching=True,
+        request_headers_to_remove=NOT_FOR_TIERS,
     )
 
 
@@ -88,9 +90,12 @@ def _tier_routes(policies: Sequence[PolicyPlan]) -> list[route_components_pb2.Ro
     for policy in policies:
         for arm in policy.arms:
             for tier in _choices(arm):
+                strong = arm.tiers[-1]
                 key = names.route_key(arm, tier)
-                if key not in routes:
-                    routes[key] = _tier_route(key, tier, arm.tiers[-1])
+                routes.setdefault(key, _tier_route(key, tier, strong))
+                if direct.is_possible(tier, strong):
+                    short = names.direct_cluster(tier, strong)
+                    routes.setdefault(short, _direct_route(short, tier, strong))
     return [routes[key] for key in sorted(routes)]
 
 
@@ -110,12 +115,20 @@ def _tier_route(key: str, tier: TierPlan, strong: TierPlan) -> route_components_
     action = _action(tier, strong)
     action.cluster = key
     if tier != strong:
-        action.retry_policy.CopyFrom(
-            route_components_pb2.RetryPolicy(
-                retry_on=_RETRY_ON, num_retries=uint(1), retriable_status_codes=[_TOO_MANY_REQUESTS]
-            )
-        )
+        action.retry_policy.CopyFrom(direct.failover_retry())
     return route_components_pb2.Route(name=key, match=_when(Key.ROUTE, key), route=action)
+
+
+def _direct_route(key: str, tier: TierPlan, strong: TierPlan) -> route_components_pb2.Route:
+    match = _when(Key.ROUTE, key)
+    match.prefix = direct.CLIENT_PREFIX
+    # With one attempt the tier is known; with two the script must look which one answered.
+    said = direct.says(Header.SERVED_TIER, tier.name)
+    if tier != strong:
+        said = direct.says(Header.ATTEMPT, "%UPSTREAM_REQUEST_ATTEMPT_COUNT%")
+    return route_components_pb2.Route(
+        name=key, match=match, route=direct.action(tier, strong), response_headers_to_add=[said]
+    )
 
 
 def _policy_route(policy: PolicyPlan, options: Options) -> route_components_pb2.Route:

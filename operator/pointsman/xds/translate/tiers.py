@@ -6,42 +6,28 @@ time-outs, and nothing that belongs to the client or to another tier.
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from envoy.config.core.v3 import base_pb2, protocol_pb2
+from envoy.config.core.v3 import protocol_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
-from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
 
 from pointsman.contract import Header
 from pointsman.xds.translate import names
-from pointsman.xds.translate.clusters import authority
+from pointsman.xds.translate.direct import rewrite_host, says, unsent_retry
+from pointsman.xds.translate.headers import NOT_FOR_TIERS
 from pointsman.xds.translate.managers import (
     local_replies,
     lua_context,
     lua_filter,
     router_filter,
-    strip_filter,
 )
-from pointsman.xds.translate.resources import any_of, ms, true, uint
+from pointsman.xds.translate.resources import any_of, json_string, ms, uint
 
 if TYPE_CHECKING:
     from pointsman.plan.types import TierPlan
     from pointsman.xds.translate.options import Options
-
-STRIPPED_PREFIXES: Final = ("x-pointsman-", "x-envoy-", "x-forwarded-")
-STRIPPED: Final = (
-    "authorization",
-    "proxy-authorization",
-    "x-api-key",
-    "api-key",
-    "cookie",
-    "accept-encoding",
-)
-"""What stops at a tier: ours, Envoy's, and whatever the client uses as a credential with us."""
-
 
 def listener(tier: TierPlan, options: Options) -> listener_pb2.Listener:
     """Return the tier's internal listener."""
@@ -51,7 +37,6 @@ def listener(tier: TierPlan, options: Options) -> listener_pb2.Listener:
         route_config=_routes(tier, options),
         http_filters=[
             lua_filter(names.REWRITE, "rewrite"),
-            strip_filter(STRIPPED_PREFIXES, STRIPPED),
             router_filter(),
         ],
         common_http_protocol_options=protocol_pb2.HttpProtocolOptions(idle_timeout=ms(3_600_000)),
@@ -76,19 +61,16 @@ def _routes(tier: TierPlan, options: Options) -> route_pb2.RouteConfiguration:
     route = route_components_pb2.Route(
         match=route_components_pb2.RouteMatch(prefix="/"),
         route=_action(tier),
-        response_headers_to_add=[
-            base_pb2.HeaderValueOption(
-                header=base_pb2.HeaderValue(key=Header.SERVED_TIER, value=tier.name),
-                append_action=base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
-            )
-        ],
+        response_headers_to_add=[says(Header.SERVED_TIER, tier.name)],
     )
-    model = {"model": json.dumps(tier.model, ensure_ascii=False), "budget": options.scan_budget}
+    model = {"model": json_string(tier.model), "budget": options.scan_budget}
     route.typed_per_filter_config[names.REWRITE].CopyFrom(lua_context(model))
     host = route_components_pb2.VirtualHost(name=tier.name, domains=["*"], routes=[route])
     # The rewritten body may be longer by the model's name.
     host.request_body_buffer_limit.value = options.body_limit + 4096
-    return route_pb2.RouteConfiguration(name=names.tier_listener(tier), virtual_hosts=[host])
+    return route_pb2.RouteConfiguration(
+        name=names.tier_listener(tier), virtual_hosts=[host], request_headers_to_remove=NOT_FOR_TIERS
+    )
 
 
 def _action(tier: TierPlan) -> route_components_pb2.RouteAction:
@@ -96,25 +78,9 @@ def _action(tier: TierPlan) -> route_components_pb2.RouteAction:
         cluster=names.upstream_cluster(tier),
         timeout=ms(tier.total_timeout_ms),
         idle_timeout=ms(tier.idle_timeout_ms),
-        retry_policy=route_components_pb2.RetryPolicy(
-            # Only what cannot have reached the model: a second answer would be paid for.
-            retry_on="connect-failure,refused-stream,reset-before-request",
-            num_retries=uint(1),
-        ),
+        retry_policy=unsent_retry(tier),
     )
-    authorities = {authority(endpoint) for endpoint in tier.endpoints}
-    if len(authorities) == 1:
-        action.host_rewrite_literal = authorities.pop()
-    else:
-        action.auto_host_rewrite.CopyFrom(true())
-    if len(tier.endpoints) > 1:
-        action.retry_policy.retry_host_predicate.append(
-            route_components_pb2.RetryPolicy.RetryHostPredicate(
-                name="envoy.retry_host_predicates.previous_hosts",
-                typed_config=any_of(previous_hosts_pb2.PreviousHostsPredicate()),
-            )
-        )
-        action.retry_policy.host_selection_retry_max_attempts = 3
+    rewrite_host(action, tier)
     # The client's /v1/chat/completions becomes the endpoint's <path>/chat/completions.
     action.regex_rewrite.pattern.regex = "^(/v1)?/"
     action.regex_rewrite.substitution = f"{tier.endpoints[0].path_prefix}/"
