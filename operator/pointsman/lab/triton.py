@@ -79,7 +79,7 @@ class Triton(Server):
         ]
         address = f"{LOCALHOST}:{self.ports.http}"
         return Spec(
-            "triton", command, log, address, lambda: http_ok(address, "/v2/health/ready"), env=_env(packages)
+            "triton", command, log, address, lambda: http_ok(address, "/v2/health/live"), env=_env(packages)
         )
 
 

@@ -141,7 +141,11 @@ def _tls(tls: Tls) -> dict[str, Any]:
             "@type": f"{_TYPE}.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
             "sni": tls.server_name,
             "common_tls_context": {
-                "tls_params": {"tls_minimum_protocol_version": "TLSv1_3"},
+                # Both: towards upstreams Envoy's own maximum is 1.2.
+                "tls_params": {
+                    "tls_minimum_protocol_version": "TLSv1_3",
+                    "tls_maximum_protocol_version": "TLSv1_3",
+                },
                 "tls_certificates": [
                     {
                         "certificate_chain": {"filename": tls.cert_file},
