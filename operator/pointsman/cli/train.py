@@ -65,7 +65,7 @@ def command(
 
     Fits on folds 0-5, calibrates and chooses the threshold on fold 6, and reports on folds 7-9, which
     nothing else sees. Exit code 0: better than a random split of the same shares (95 % interval above 0).
-    1: not shown to be better, or nothing learned. 2: bad input.
+    1: not shown to be better (the bundle is written all the same), or nothing learned. 2: bad input.
     """
     from rich.console import Console
 
