@@ -142,6 +142,11 @@ class WorkQueue:
         """Return how many keys are due and wait."""
         return self._core.depth(asyncio.get_running_loop().time())
 
+    @property
+    def busy(self) -> bool:
+        """Tell whether any key is being worked on."""
+        return bool(self._core.running)
+
     async def run(self, handle: Handler) -> None:
         """Work until cancelled; then let the reconciles under way finish within `DRAIN_S`."""
         running: set[asyncio.Task[None]] = set()

@@ -13,7 +13,7 @@ from pointsman.controllers.queue import Backoff
 from pointsman.rollout.observation import Phase, Replica
 from pointsman.triton import bundle as bundles
 from pointsman.triton import repository
-from pointsman.triton.client import ModelState, TritonError, TritonUnreachableError
+from pointsman.triton.client import TritonError, TritonUnreachableError
 
 if TYPE_CHECKING:
     import random
@@ -46,6 +46,8 @@ class _Model:
 
     wanted_by: frozenset[Want]
     ready: bool = False
+    since: float = 0.0
+    """When it became ready (loop time)."""
     probed: bool = False
     lost: bool = False
     failure: str = ""
@@ -79,7 +81,7 @@ class Endpoint:
     unreachable: str = ""
     swept: bool = False
     """Nothing of ours is left on the server."""
-    _index: dict[str, ModelState] | None = None
+    _loaded: frozenset[str] | None = None
     _models: dict[str, _Model] = field(default_factory=dict)
     _unwanted: dict[str, float] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -110,7 +112,7 @@ class Endpoint:
         model = self._models.get(sha256)
         if self.unreachable:
             return Replica(self.url, Phase.UNREACHABLE, self.unreachable)
-        if model is None or self._index is None:
+        if model is None or self._loaded is None:
             return Replica(self.url, Phase.UNKNOWN)
         if model.ready:
             return Replica(self.url, Phase.READY)
@@ -134,8 +136,9 @@ class Endpoint:
     async def tick(self) -> None:
         """Ask the server for its models; start what is missing, sweep what is in excess."""
         before = self._phases()
+        asked_at = asyncio.get_running_loop().time()
         try:
-            self._index = await self.client.index(self.url)
+            self._loaded = await self.client.loaded(self.url)
         except TritonError as error:
             self.unreachable = str(error)
         else:
@@ -144,8 +147,8 @@ class Endpoint:
                     model.errors, model.retry_at = 0, 0.0
             self.unreachable = ""
             for sha, model in self._models.items():
-                self._compare(sha, model)
-            await self._sweep(self._index)
+                self._compare(sha, model, asked_at)
+            await self._sweep(self._loaded)
         self._notify(before)
 
     async def close(self) -> None:
@@ -157,25 +160,28 @@ class Endpoint:
 
     # -- loading ---------------------------------------------------------------------------------------------
 
-    def _compare(self, sha: str, model: _Model) -> None:
-        """Hold what the server has against what it should have."""
-        found = (self._index or {}).get(repository.model_name(sha))
-        state = found.state if found else "UNAVAILABLE"
-        if state == "READY":
+    def _compare(self, sha: str, model: _Model, asked_at: float) -> None:
+        """Hold what the server had at `asked_at` against what it should have."""
+        loaded = repository.model_name(sha) in (self._loaded or ())
+        if loaded:
             if model.probed or any(want.proven for want in model.wanted_by):
                 self._is_ready(model)
                 return
+        elif model.ready and model.since >= asked_at:
+            return  # loaded while the answer was under way
         elif model.ready:
             log.info("a Triton server lost a model", extra={"endpoint": self.url, "bundle": sha})
             self.metrics.losses.inc()
             model.ready, model.probed, model.lost = False, False, True
         due = asyncio.get_running_loop().time() >= model.retry_at
-        if model.task is None and due and state != "LOADING":
-            job = self._load(sha, model, loaded=state == "READY")
+        if model.task is None and due:
+            job = self._load(sha, model, loaded=loaded)
             model.task = asyncio.create_task(job, name=f"load {sha[:12]} on {self.url}")
 
     @staticmethod
     def _is_ready(model: _Model) -> None:
+        if not model.ready:
+            model.since = asyncio.get_running_loop().time()
         model.ready, model.lost, model.failure, model.note, model.errors = True, False, "", "", 0
 
     async def _load(self, sha: str, model: _Model, *, loaded: bool) -> None:
@@ -226,13 +232,9 @@ class Endpoint:
 
     # -- sweeping --------------------------------------------------------------------------------------------
 
-    async def _sweep(self, index: Mapping[str, ModelState]) -> None:
+    async def _sweep(self, loaded: frozenset[str]) -> None:
         """Unload models of ours that nobody has wanted for the grace time."""
-        ours = {
-            name
-            for name, found in index.items()
-            if name.startswith(repository.MODEL_PREFIX) and found.state == "READY"
-        }
+        ours = {name for name in loaded if name.startswith(repository.MODEL_PREFIX)}
         unwanted = ours - {repository.model_name(sha) for sha in self._models}
         now = asyncio.get_running_loop().time()
         self._unwanted = {name: self._unwanted.get(name, now) for name in unwanted}

@@ -1,8 +1,8 @@
 """Kopf, as a watcher and nothing else, inside our own event loop; and whole lists now and then.
 
 Kopf tells changes while it watches. What was deleted while it did not (a lost connection, then a new list) it
-never tells, and it has no word for "the first list is complete". So both kinds are also listed by us: once before
-anything is decided, then every few minutes.
+never tells, and it has no word for "the first list is complete". So both kinds are also listed by us: once
+before anything is decided, then every few minutes.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def _login(client: KubeClient) -> Callable[..., Any]:
 
     async def login(**_: Any) -> kopf.ConnectionInfo:
         header = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
-        scheme, _, token = (header or "").rpartition(" ")
+        scheme, _sep, token = (header or "").rpartition(" ")
         return kopf.ConnectionInfo(
             server=configuration.host,
             ca_path=configuration.ssl_ca_cert,

@@ -6,7 +6,6 @@ import asyncio
 import json
 import random
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-INDEX_S: Final = 3.0
+LOOK_S: Final = 3.0
 LOAD_S: Final = 60.0
 PROBE_S: Final = 5.0
 ATTEMPTS: Final = 2
@@ -37,14 +36,6 @@ class TritonError(Exception):
 
 class TritonUnreachableError(TritonError):
     """No answer within the deadline, or no connection."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelState:
-    """A model in a server's index. `state`: READY, LOADING, UNLOADING or UNAVAILABLE."""
-
-    state: str
-    reason: str
 
 
 class TritonMetrics:
@@ -85,17 +76,17 @@ class TritonClient:
         if client is not None:
             await client.close()
 
-    async def index(self, url: str) -> dict[str, ModelState]:
-        """Return the server's models; those that it once had are listed, too, as UNAVAILABLE."""
+    async def loaded(self, url: str) -> frozenset[str]:
+        """Return the names of the models that the server serves now.
 
-        async def call(client: InferenceServerClient) -> dict[str, ModelState]:
-            entries: list[dict[str, Any]] = await client.get_model_repository_index()
-            return {
-                entry["name"]: ModelState(entry.get("state", "UNAVAILABLE"), entry.get("reason", ""))
-                for entry in entries
-            }
+        From its statistics, which list exactly those: the repository index omits what was loaded inline.
+        """
 
-        return await self._call(url, "index", INDEX_S, call, attempts=ATTEMPTS)
+        async def call(client: InferenceServerClient) -> frozenset[str]:
+            statistics: dict[str, Any] = await client.get_inference_statistics()
+            return frozenset(entry["name"] for entry in statistics["model_stats"])
+
+        return await self._call(url, "statistics", LOOK_S, call, attempts=ATTEMPTS)
 
     async def ensure(
         self, url: str, model: str, config: Mapping[str, Any], files: Mapping[str, bytes]
@@ -109,8 +100,7 @@ class TritonClient:
 
     async def ready(self, url: str, model: str) -> bool:
         """Tell whether the server serves the model."""
-        found = (await self.index(url)).get(model)
-        return found is not None and found.state == "READY"
+        return model in await self.loaded(url)
 
     async def probe(self, url: str, model: str, probe: Probe) -> str | None:
         """Ask a loaded model the probe's request; say how its answer differs from what is due, or None."""
@@ -131,7 +121,7 @@ class TritonClient:
         async def call(client: InferenceServerClient) -> None:
             await client.unload_model(model)
 
-        await self._call(url, "unload", INDEX_S, call, attempts=ATTEMPTS)
+        await self._call(url, "unload", LOOK_S, call, attempts=ATTEMPTS)
 
     def _client(self, url: str) -> InferenceServerClient:
         if url not in self._clients:
