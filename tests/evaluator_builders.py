@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from envoy.data.accesslog.v3.accesslog_pb2 import HTTPAccessLogEntry
+from envoy.data.accesslog.v3.accesslog_pb2 import AccessLogType, HTTPAccessLogEntry
 
 from pointsman.evaluator.answer import Kept
 from pointsman.evaluator.guards import Measures
@@ -141,7 +141,7 @@ def entry(metadata: dict[str, Any] | None = None, **changes: Any) -> HTTPAccessL
     common.upstream_cluster = changes.get("cluster", "tier")
     common.upstream_request_attempt_count = changes.get("attempts", 1)
     common.stream_id = "stream-1"
-    common.access_log_type = changes.get("type", 2)
+    common.access_log_type = changes.get("type", AccessLogType.DownstreamEnd)
     for flag in changes.get("flags", ()):
         setattr(common.response_flags, flag, True)
     if metadata is not None:

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 T = TypeVar("T")
 
@@ -15,6 +15,14 @@ class NotInTimeError(AssertionError):
     """The condition did not become true within its deadline."""
 
 
+@overload
+async def until(
+    condition: Callable[[], Awaitable[T]], deadline_s: float = ..., every_s: float = ..., what: str = ...
+) -> T: ...
+@overload
+async def until(
+    condition: Callable[[], T], deadline_s: float = ..., every_s: float = ..., what: str = ...
+) -> T: ...
 async def until(
     condition: Callable[[], T | Awaitable[T]], deadline_s: float = 10.0, every_s: float = 0.02, what: str = ""
 ) -> T:

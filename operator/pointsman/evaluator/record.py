@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from google.protobuf.duration_pb2 import Duration
     from google.protobuf.struct_pb2 import Value
 
-DOWNSTREAM_END: Final = (0, 2)
+DOWNSTREAM_END: Final = (0, 6)
 """`access_log_type` of an entry that ends a request: NotSet (older Envoys) and DownstreamEnd."""
 LONGEST_NAME: Final = 512
 """Longer values of names are cut: nothing that a sender controls grows the store without bound."""

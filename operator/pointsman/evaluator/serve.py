@@ -13,7 +13,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
 
 from pointsman.clock import system_clock
 from pointsman.evaluator.access_log import AccessLogService, serve_access_log
@@ -61,6 +67,7 @@ async def serve(
     settings: Settings, *, follow_policies: Follow | None = None, clock: Clock = system_clock
 ) -> None:
     """Run until SIGTERM or SIGINT; what was received by then is stored."""
+    disable_created_metrics()  # a second series for each, which nobody reads
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from envoy.data.accesslog.v3.accesslog_pb2 import AccessLogType
 
 from evaluator_builders import START_US, entry
 from pointsman.evaluator.record import parse, session_digest
@@ -98,7 +99,7 @@ CASES: list[tuple[str, dict[str, Any] | None, dict[str, Any], dict[str, Any]]] =
     ),
     ("no request id", FULL, {"request_id": ""}, {"request_id": "stream-1"}),
     ("endless names", {"tier": "t" * 9999}, {}, {"tier": "t" * 512}),
-    ("older Envoy", FULL, {"type": 0}, {"reason": "score"}),
+    ("older Envoy", FULL, {"type": AccessLogType.NotSet}, {"reason": "score"}),
 ]
 
 
@@ -113,4 +114,4 @@ def test_entries(metadata: dict[str, Any] | None, changes: dict[str, Any], expec
 
 def test_periodic_entries_end_no_request() -> None:
     """An entry that is written while a request is under way is not counted."""
-    assert parse(entry(FULL, type=3), "envoy-1") is None
+    assert parse(entry(FULL, type=AccessLogType.DownstreamPeriodic), "envoy-1") is None

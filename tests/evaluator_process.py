@@ -1,0 +1,43 @@
+"""The evaluator as a process of its own, with policies from a file instead of an API server.
+
+Run: `python evaluator_process.py SETTINGS.json`, keys as in `Settings`, and `policies`: a list of objects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from pointsman.evaluator.policies import Policies
+from pointsman.evaluator.serve import Settings, serve
+from pointsman.evaluator.tls import TLSFiles
+from pointsman.logs import configure
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    wanted: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text())
+    objects = wanted.pop("policies")
+    tls = wanted.pop("tls", None)
+
+    async def follow(policies: Policies, _registry: CollectorRegistry) -> None:
+        for obj in objects:
+            policies.put_policy(f"{obj['metadata']['namespace']}/{obj['metadata']['name']}", obj)
+        policies.synced.set()
+        await asyncio.Event().wait()
+
+    settings = Settings(
+        **wanted | {"store": Path(wanted["store"]), "envoy_admin": tuple(wanted["envoy_admin"])},
+        tls=TLSFiles(*map(Path, tls)) if tls else None,
+    )
+    configure("evaluator")
+    asyncio.run(serve(settings, follow_policies=follow))
+
+
+if __name__ == "__main__":
+    main()
