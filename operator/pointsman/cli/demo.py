@@ -98,6 +98,9 @@ class _Terminal:
         seconds = time.monotonic() - self._begin
         self._console.print(f"{seconds:6.1f} s  {text}", markup=False, highlight=False, soft_wrap=True)
 
+    def relay(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     @contextlib.contextmanager
     def progress(self, total: int) -> Iterator[Callable[[Outcome], None]]:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

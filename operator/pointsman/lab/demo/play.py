@@ -33,6 +33,9 @@ class Audience(Protocol):
     def say(self, text: str) -> None:
         """Show a line."""
 
+    def relay(self, line: str) -> None:
+        """Show a line of the lab's own, which carries its time already."""
+
     def progress(self, total: int) -> contextlib.AbstractContextManager[Callable[[Outcome], None]]:
         """Show a bar of `total` requests; called with each outcome."""
 
@@ -66,7 +69,7 @@ def play(options: Options, audience: Audience) -> Played:
     """Run the demo; `LabError` or `DatasetError` says why it could not."""
     running.check_host()
     begin = time.monotonic()
-    with _state(options) as state, _lab(options, state, audience.say) as lab:
+    with _state(options) as state, _lab(options, state, audience.relay) as lab:
         problem = dataset.load(options.data, (CHEAP_MODEL, STRONG_MODEL))
         test = problem.split()[2]
         audience.say("the lab starts; meanwhile a classifier is trained on the training split")
@@ -112,13 +115,15 @@ def _state(options: Options) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _lab(options: Options, state: Path, say: Callable[[str], None]) -> Iterator[Callable[[], dict[str, Any]]]:
+def _lab(
+    options: Options, state: Path, relay: Callable[[str], None]
+) -> Iterator[Callable[[], dict[str, Any]]]:
     """Start a lab; yield a function that waits until it is up and returns its status. End it."""
     arguments = ["--state", str(state), "--data", str(options.data), "--tier-speed", str(options.tier_speed)]
     if options.keep:
-        running.detach(arguments, state, say)
+        running.detach(arguments, state, relay)
         yield lambda: control.ask(state, {"do": "status"})
-        say(f"the lab stays up; `pointsman lab down --state {state}` ends it")
+        relay(f"the lab stays up; `pointsman lab down --state {state}` ends it")
         return
     if control.holder(state) is not None:
         raise LabError(f"a lab runs already in {state}; `pointsman lab down --state {state}` ends it")
@@ -136,7 +141,7 @@ def _lab(options: Options, state: Path, say: Callable[[str], None]) -> Iterator[
     )
 
     def up() -> dict[str, Any]:
-        follow = running.follow(child.spec.log, say)
+        follow = running.follow(child.spec.log, relay)
         while not child.spec.ready() and child.exit_code() is None:
             follow()
             time.sleep(0.1)
