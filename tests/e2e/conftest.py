@@ -49,7 +49,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     state = tmp_path_factory.mktemp("lab")
     pointsman("lab", "up", "--detach", "--state", str(state), "--tier-speed", "1000", deadline_s=300)
     try:
-        yield Stack(state)
+        running = Stack(state)
+        yield running
+        running.kube.close()
     finally:
         pointsman("lab", "down", "--state", str(state))
 

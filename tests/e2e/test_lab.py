@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -120,7 +121,7 @@ def test_nothing_is_left_running_or_listening(tmp_path: Path, how: str) -> None:
         until_sync(
             lambda: lab.poll() is not None or b"the lab is up" in (tmp_path / "out").read_bytes(), 120, 0.2
         )
-        status = Stack(state).status()
+        status = json.loads(pointsman("lab", "status", "--state", str(state), "--json").stdout)
         if how == "down":
             pointsman("lab", "down", "--state", str(state))
         else:

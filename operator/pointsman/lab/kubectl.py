@@ -33,6 +33,10 @@ class Kubectl:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
         self._http.close()
 
     def apply(self, manifests: Iterable[Mapping[str, Any]], namespace: str = "default") -> None:
