@@ -181,6 +181,20 @@ def forget(store: Path, session: str, *, as_json: bool) -> None:
         click.echo(f"{done.texts} texts deleted, {done.requests} requests unlinked")
 
 
+@command.command(epilog="Example: pointsman evaluator check --store requests.sqlite")
+@click.option(
+    "--store", type=_EXISTING, required=True, help="The evaluator's SQLite file; it may be running."
+)
+def check(store: Path) -> None:
+    """Read the whole store and say what is wrong with it; exit code 1 if anything is."""
+    from pointsman.evaluator.store import Store
+
+    with Store(store, shared=True) as opened:
+        damage = opened.damage()
+    click.echo("\n".join(damage) or "ok")
+    raise SystemExit(1 if damage else 0)
+
+
 @command.command(
     epilog="Example: pointsman evaluator summary --store requests.sqlite --policy default/support"
 )

@@ -54,11 +54,17 @@ class Ledger:
 
     def __init__(self, states: Iterable[NodeState] = ()) -> None:
         self._nodes = {state.node: _Node(state) for state in states}
+        self._changed: set[str] = set()
 
     @property
     def states(self) -> tuple[NodeState, ...]:
         """Every node's state, by node id."""
         return tuple(self._nodes[name].state for name in sorted(self._nodes))
+
+    def take_changed(self) -> tuple[NodeState, ...]:
+        """Return the nodes that were looked at since the last call: what is to be stored."""
+        names, self._changed = sorted(self._changed), set()
+        return tuple(self._nodes[name].state for name in names)
 
     def stored(self, node: str, ends_us: Iterable[int], now_us: int) -> None:
         """Take note of requests that are in the store now, by when they ended (Envoy's clock)."""
@@ -78,6 +84,7 @@ class Ledger:
             base += state.finished
             entry.marks.clear()
         entry.state = state = replace(state, finished=finished, base=base, seen_us=now_us)
+        self._changed.add(node)
         entry.marks.append(_Mark(now_us, horizon_us, base + finished, state.received))
 
     def settle(self, now_us: int, grace_us: int) -> int:
@@ -90,11 +97,14 @@ class Ledger:
             if lost > entry.state.lost:
                 more += lost - entry.state.lost
                 entry.state = replace(entry.state, lost=lost)
+                self._changed.add(entry.state.node)
         return more
 
-    def forget(self, node: str) -> None:
-        """Drop a node that is long gone."""
-        self._nodes.pop(node, None)
+    def expire(self, before_us: int) -> None:
+        """Drop nodes of which nothing was heard since then."""
+        for name in [name for name, entry in self._nodes.items() if entry.state.seen_us < before_us]:
+            del self._nodes[name]
+            self._changed.discard(name)
 
     def _node(self, name: str) -> _Node:
         return self._nodes.setdefault(name, _Node(NodeState(name)))

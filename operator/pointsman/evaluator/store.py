@@ -29,6 +29,9 @@ CHUNK: Final = 2000
 """Rows deleted in one transaction: a sweep never holds the writer for long."""
 
 
+_ENTRIES: Final = Series(Name.ENTRIES, ())
+
+
 class StoreError(Exception):
     """The store cannot be used; the text says why and what to do."""
 
@@ -60,6 +63,7 @@ class Batch:
     nodes: Sequence[NodeState] = ()
     """Looks at Envoys: only `finished`, `base`, `lost` and `seen_us` are written."""
     lost: int = 0
+    now_us: int = 0
 
     def __len__(self) -> int:
         return len(self.requests) + len(self.captures)
@@ -141,7 +145,7 @@ class Store:
         )
         for policy, revision, tier, reason, number, prompt, completion, cost, baseline in rows:
             tiered = (*scope_of(policy, revision), tier)
-            counts[Series(Name.ENTRIES, ())] += number
+            counts[_ENTRIES] += number
             counts[Series(Name.REQUESTS, (*tiered, reason))] += number
             if policy:
                 counts[Series(Name.TOKENS, (*tiered, "input"))] += prompt or 0
@@ -151,9 +155,15 @@ class Store:
         return counts
 
     def damage(self) -> list[str]:
-        """Return what SQLite finds wrong with the file; reads all of it."""
+        """Return what is wrong with the file; reads all of it."""
         found = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check(20)")]
-        return [] if found == ["ok"] else found
+        damage = [] if found == ["ok"] else found
+        self._db.execute("BEGIN")  # one snapshot, beside a running writer
+        counted, rows = self.totals()[_ENTRIES], self.recount()[_ENTRIES]
+        self._db.execute("COMMIT")
+        if rows > counted:  # rows are deleted in time, totals stay: fewer rows are no damage
+            damage.append(f"{rows} requests are stored, {counted} were counted")
+        return damage
 
     def nodes(self) -> list[NodeState]:
         """Return what is known of each Envoy."""
@@ -175,7 +185,7 @@ class Store:
                 db.execute(
                     "INSERT INTO nodes (node, received, seen_us) VALUES (?1, ?2, ?3)"
                     " ON CONFLICT (node) DO UPDATE SET received = received + ?2, seen_us = max(seen_us, ?3)",
-                    (node, len(ends), max(ends)),
+                    (node, len(ends), batch.now_us),
                 )
             for state in batch.nodes:
                 db.execute(
@@ -290,18 +300,18 @@ class Store:
         self._fold()
         return swept
 
-    def sweep_requests(self, before_us: int) -> int:
-        """Delete rows of requests, tombstones and Envoys from before `before_us`; return the rows deleted.
+    def sweep_requests(self, before_us: int, nodes_before_us: int) -> int:
+        """Delete rows of requests from before `before_us`; return how many. Totals stay: they never go back.
 
-        Totals stay: a counter never goes back.
+        Envoys of which nothing was heard since `nodes_before_us`, and sessions deleted before it, go too.
         """
         swept = self._delete_chunks(
             "DELETE FROM requests WHERE id IN (SELECT id FROM requests WHERE start_us < ? LIMIT ?)",
             (before_us,),
         )
         with self._transaction() as db:
-            db.execute("DELETE FROM forgotten WHERE at_us < ?", (before_us,))
-            db.execute("DELETE FROM nodes WHERE seen_us < ?", (before_us,))
+            db.execute("DELETE FROM forgotten WHERE at_us < ?", (nodes_before_us,))
+            db.execute("DELETE FROM nodes WHERE seen_us < ?", (nodes_before_us,))
         return swept
 
     def forget(self, session: str, now_us: int) -> Forgotten:

@@ -106,8 +106,10 @@ class Writer:
         if self.backlog_s > 1 or self.failing:
             return
         lost = self.ledger.settle(now_us, grace_us)
-        self.totals.lost_known = True
-        await self._write(Batch(nodes=self.ledger.states, lost=lost))
+        changed = self.ledger.take_changed()
+        if changed:
+            self.totals.lost_known = True
+            await self._write(Batch(nodes=changed, lost=lost))
 
     async def _first_sync(self) -> None:
         """Wait for the policies' prices, but not for ever: counts matter more than costs."""
@@ -124,7 +126,7 @@ class Writer:
         if not items:
             return
         self._writing_since = items[0].since
-        batch = Batch()
+        batch = Batch(now_us=micros(self._clock))
         for waiting in items:
             if isinstance(waiting.item, CaptureRow):
                 batch.captures.append(waiting.item)
@@ -162,7 +164,7 @@ class Writer:
     async def _write_singly(self, batch: Batch) -> None:
         """One row that SQLite cannot take must not cost the others."""
         for request in batch.requests:
-            await self._write(Batch(requests=[request]))
+            await self._write(Batch(requests=[request], now_us=batch.now_us))
         for capture in batch.captures:
             await self._write(Batch(captures=[capture]))
 
@@ -209,6 +211,11 @@ class Keeping:
     """Counters of a policy or revision that is gone."""
     sweep_every_s: float = 60.0
 
+    @property
+    def nodes_s(self) -> int:
+        """Counts of an Envoy that is gone, and that a session was deleted: longer than a request lasts."""
+        return max(self.requests_s, 7 * 86_400)
+
 
 async def sweep(
     writer: Writer, policies: Policies, keeping: Keeping, metrics: ProcessMetrics, clock: Clock
@@ -217,7 +224,9 @@ async def sweep(
     now_us = micros(clock)
     retention: Mapping[str, int] = dict(policies.retention)
     texts = await writer.call(lambda store: store.sweep_texts(now_us, retention))
-    rows = await writer.call(lambda store: store.sweep_requests(now_us - keeping.requests_s * 1_000_000))
+    rows_before, nodes_before = (now_us - s * 1_000_000 for s in (keeping.requests_s, keeping.nodes_s))
+    rows = await writer.call(lambda store: store.sweep_requests(rows_before, nodes_before))
+    writer.ledger.expire(nodes_before)
     metrics.swept.labels("text").inc(texts)
     metrics.swept.labels("request").inc(rows)
     if policies.synced.is_set():

@@ -76,6 +76,16 @@ def test_a_counter_that_was_reset_starts_anew() -> None:
     assert ledger.settle(9 * SECOND, GRACE) == 3
 
 
+def test_only_what_was_looked_at_is_stored_again() -> None:
+    """A node is written once after a look, and dropped when nothing was heard of it for long."""
+    ledger = Ledger([NodeState("old", received=1, seen_us=1)])
+    look(ledger, 3, SECOND)
+    assert [(state.node, state.finished) for state in ledger.take_changed()] == [("e", 3)]
+    assert ledger.take_changed() == ()
+    ledger.expire(SECOND)
+    assert [state.node for state in ledger.states] == ["e"]
+
+
 @given(
     st.lists(st.tuples(st.booleans(), st.integers(0, 900_000)), max_size=60),
     st.integers(0, SECOND),

@@ -123,7 +123,7 @@ def test_deleted_text_is_in_no_file(path: Path, store: Store) -> None:
 def test_old_rows_go_and_totals_stay(store: Store) -> None:
     """A counter never goes back because rows were old."""
     before = write(store, record(1), record(2), record(3)).counts
-    assert store.sweep_requests(START_US + 3_000_000) == 2
+    assert store.sweep_requests(START_US + 3_000_000, START_US) == 2
     assert store.totals() == before
     assert store.recount()[Series(Name.ENTRIES, ())] == 1
 
