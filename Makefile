@@ -18,12 +18,17 @@ help: ## list the targets
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
+# Built here, where nobody's patience ends, and not within a test.
+.PHONY: binaries
+binaries: .venv/stamp
+	@$(BIN)/pointsman lab binaries
+
 .PHONY: demo
 demo: .venv/stamp ## route 2,505 real prompts through the whole stack and say what it saved
 	$(BIN)/pointsman demo
 
 .PHONY: test
-test: .venv/stamp ## everything, on real servers
+test: .venv/stamp binaries ## everything, on real servers
 	$(BIN)/pytest
 
 .PHONY: test-unit
@@ -37,7 +42,7 @@ lint: .venv/stamp ## style, types, layers
 	$(BIN)/lint-imports
 
 .PHONY: bench
-bench: .venv/stamp ## measure, side by side in one run (docs/benchmarks.md)
+bench: .venv/stamp binaries ## measure, side by side in one run (docs/benchmarks.md)
 	PYTHONPATH=tests $(BIN)/python -m bench
 
 .PHONY: generate
