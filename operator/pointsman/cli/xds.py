@@ -1,0 +1,71 @@
+"""`pointsman xds`: the configuration server of Envoys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_EXAMPLE = """\b
+Example:
+  pointsman xds --kubeconfig ~/.kube/config --grpc-address 0.0.0.0:18000 \\
+    --http-address 0.0.0.0:8081 --entry-address 0.0.0.0:8080
+  curl -s localhost:8081/v1/state
+"""
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(name="xds", epilog=_EXAMPLE)
+@click.option("--kubeconfig", type=_FILE, help="Unset: the cluster that this pod runs in.")
+@click.option("--grpc-address", required=True, metavar="HOST:PORT", help="Where Envoys connect (delta ADS).")
+@click.option(
+    "--http-address", required=True, metavar="HOST:PORT", help="/v1/state, /healthz, /readyz, /metrics."
+)
+@click.option("--entry-address", required=True, metavar="HOST:PORT", help="What Envoys bind for clients.")
+@click.option("--tls-cert", type=_FILE, help="Certificate of the gRPC server, PEM.")
+@click.option("--tls-key", type=_FILE, help="Its private key, PEM.")
+@click.option("--tls-client-ca", type=_FILE, help="Serve only who has a certificate of this authority, PEM.")
+def command(
+    *,
+    kubeconfig: Path | None,
+    grpc_address: str,
+    http_address: str,
+    entry_address: str,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_client_ca: Path | None,
+) -> None:
+    """Serve Envoys the configuration that RoutingPolicies stand for.
+
+    It keeps no state: kill it at any moment, run several. Envoys go on with what they have while it is away.
+    What they have acknowledged is told at /v1/state?since=VERSION&wait=SECONDS.
+    """
+    import asyncio
+
+    from pointsman import logs
+    from pointsman.xds.serve import Settings, TlsFiles, run
+    from pointsman.xds.translate import Options
+
+    for flag, address in (
+        ("--grpc-address", grpc_address),
+        ("--http-address", http_address),
+        ("--entry-address", entry_address),
+    ):
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdigit():
+            raise click.BadParameter(f"{address!r} is not HOST:PORT", param_hint=flag)
+    tls = None
+    if tls_cert is not None and tls_key is not None:
+        tls = TlsFiles(tls_cert, tls_key, tls_client_ca)
+    elif tls_cert or tls_key or tls_client_ca:
+        raise click.UsageError("--tls-cert and --tls-key go together, and --tls-client-ca needs both")
+    logs.configure("xds")
+    try:
+        asyncio.run(
+            run(Settings(kubeconfig, grpc_address, http_address, Options(entry_address=entry_address), tls))
+        )
+    except* OSError as group:
+        reasons = group
+    else:
+        return
+    raise click.ClickException("; ".join(str(error) for error in reasons.exceptions))

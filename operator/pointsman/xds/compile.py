@@ -1,0 +1,55 @@
+"""A gateway's plans and the tiers' keys → a snapshot."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pointsman.plan.types import GatewayPlan
+from pointsman.xds.marks import marked
+from pointsman.xds.snapshot import Snapshot, Versioner, snapshot
+from pointsman.xds.translate import names, secret, secret_names, translate
+from pointsman.xds.types import ROUTE, SECRET
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pointsman.plan.types import PolicyPlan, SecretName
+    from pointsman.xds.translate import Options
+
+
+class Compiler:
+    """Makes one gateway's snapshots; what did not change since the last one is not made again."""
+
+    def __init__(self, gateway: str, options: Options, key_of: Callable[[SecretName], bytes]) -> None:
+        """`key_of` returns a tier's key; empty where there is none: then that tier alone answers 401."""
+        self._gateway = gateway
+        self._options = options
+        self._key_of = key_of
+        self._versioner = Versioner()
+
+    def __call__(self, plans: Mapping[str, PolicyPlan]) -> Snapshot:
+        """Return the snapshot of these policies; raises whatever a plan raises that cannot be translated."""
+        policies = tuple(plans[key] for key in sorted(plans))
+        messages = translate(GatewayPlan(self._gateway, policies), self._options)
+        keys = {name for policy in policies for name in secret_names(policy)}
+        messages[SECRET] = {name.resource: secret(name, self._key_of(name)) for name in keys}
+        whole = self._versioner.pack(messages)
+        routes = {
+            name: replace(route, version=marked(route.version, policies))
+            for name, route in whole.of(ROUTE).items()
+        }
+        return snapshot({**whole.resources, ROUTE: routes})
+
+
+def resource_names(plan: PolicyPlan) -> frozenset[str]:
+    """Return names of clusters, listeners and secrets that are in a snapshot because of a policy."""
+    found: set[str] = set()
+    for arm in (*plan.arms, *plan.warm):
+        if arm.classifier is not None:
+            found.add(arm.classifier.triton.id)
+        for tier in arm.tiers:
+            found |= {names.tier_listener(tier), names.upstream_cluster(tier)}
+            if tier.api_key is not None:
+                found.add(tier.api_key.resource)
+    return frozenset(found)

@@ -1,0 +1,241 @@
+"""One gateway: what its policies want, what its Envoys have, and the quarantine between the two. No I/O."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from pointsman.xds.compile import resource_names
+from pointsman.xds.delta import DeltaStream, Timing
+from pointsman.xds.marks import plans_in
+from pointsman.xds.quarantine import Quarantine, form
+from pointsman.xds.snapshot import inconsistencies
+from pointsman.xds.types import ROUTE, SHORT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from pointsman.plan.types import PolicyPlan
+    from pointsman.xds.delta import Incoming, Outgoing, Verdict
+    from pointsman.xds.metrics import XdsMetrics
+    from pointsman.xds.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+
+_REMEMBERED: Final = 16
+"""Snapshots that an Envoy's answer can still be about."""
+
+
+@dataclass(eq=False, slots=True)
+class Envoy:
+    """One connected Envoy. `wake` is called when its stream may have something to send."""
+
+    node: str
+    wake: Callable[[], None]
+    stream: DeltaStream
+    established: bool = False
+    """It has had a whole snapshot. One that still starts up is not waited for, unless all do."""
+    odd: bool = False
+    """It refuses what other Envoys have acknowledged: nobody waits for it, and its word blames no policy."""
+    error: str = ""
+    sent: dict[str, float] = field(default_factory=dict)
+    """Nonce → when."""
+
+
+class Gateway:
+    """One `node.cluster`. `compiled` makes a snapshot; `changed` is told when the state may have changed."""
+
+    def __init__(
+        self,
+        name: str,
+        compiled: Callable[[Mapping[str, PolicyPlan]], Snapshot],
+        metrics: XdsMetrics,
+        changed: Callable[[], None],
+        timing: Timing | None = None,
+    ) -> None:
+        self.name = name
+        self.envoys: list[Envoy] = []
+        self.desired: Mapping[str, PolicyPlan] = {}
+        self._compiled = compiled
+        self._metrics = metrics
+        self._changed = changed
+        self._timing = timing or Timing()
+        self._quarantine = Quarantine()
+        self._snapshot: Snapshot | None = None
+        self._number = -1
+        self._versions: OrderedDict[str, int] = OrderedDict()
+        self._waiting: list[float] = []
+
+    # -- what is wanted --------------------------------------------------------------------------------------
+
+    def desire(
+        self, plans: Mapping[str, PolicyPlan], urgent: Iterable[str] = (), since: float | None = None
+    ) -> None:
+        """Serve these plans. `since`: monotonic time of the event that they came from, for the metric."""
+        self.desired = dict(plans)
+        if since is not None:
+            self._waiting.append(since)
+        self._quarantine.desire(plans, urgent)
+        self._publish()
+
+    def refresh(self) -> None:
+        """Send what is served anew: a tier's key has changed."""
+        if self._snapshot is not None:
+            self._number = -1
+            self._publish()
+
+    def plans(self) -> Iterator[PolicyPlan]:
+        """Yield every plan that is served, or that a policy may return to."""
+        yield from self._quarantine.target.values()
+        yield from self._quarantine.good.values()
+
+    # -- what Envoys say -------------------------------------------------------------------------------------
+
+    def connect(self, node: str, wake: Callable[[], None]) -> Envoy:
+        """Take in an Envoy; it is brought to the present target."""
+        envoy = Envoy(node, wake, DeltaStream(self._timing))
+        self.envoys.append(envoy)
+        if self._snapshot is not None:
+            envoy.stream.retarget(self._snapshot)
+        self._metrics.streams.labels(self.name).set(len(self.envoys))
+        self._changed()
+        return envoy
+
+    def disconnect(self, envoy: Envoy) -> None:
+        """Forget an Envoy; the others' acknowledgements may now be all that there are."""
+        self.envoys.remove(envoy)
+        self._metrics.streams.labels(self.name).set(len(self.envoys))
+        self._publish()
+        self._changed()
+
+    def receive(self, envoy: Envoy, request: Incoming) -> None:
+        """Take one request of an Envoy."""
+        verdict = envoy.stream.receive(request, time.monotonic())
+        if request.type_url == ROUTE and request.initial:
+            self._learn(request.initial.values())
+        if verdict is not None:
+            self._answered(envoy, verdict, request.nonce)
+        envoy.wake()
+
+    def pump(self, envoy: Envoy) -> list[Outgoing]:
+        """Return what to send to an Envoy now."""
+        now = time.monotonic()
+        before = envoy.stream.applied
+        responses = envoy.stream.pump(now)
+        for response in responses:
+            envoy.sent[response.nonce] = now
+            self._metrics.pushes.labels(self.name, SHORT[response.type_url]).inc()
+        if envoy.stream.applied != before:
+            envoy.established, envoy.odd, envoy.error = True, False, ""
+            self._publish()
+        return responses
+
+    def _answered(self, envoy: Envoy, verdict: Verdict, nonce: str) -> None:
+        kind = SHORT[verdict.type_url]
+        sent = envoy.sent.pop(nonce, None)
+        if sent is not None:
+            self._metrics.push_ack.labels(kind).observe(time.monotonic() - sent)
+        if verdict.error is None:
+            self._metrics.acks.labels(self.name, kind).inc()
+            return
+        self._metrics.nacks.labels(self.name, kind).inc()
+        log.warning("envoy %s of gateway %s refused %ss: %s", envoy.node, self.name, kind, verdict.error)
+        envoy.error = verdict.error
+        number = self._versions.get(verdict.target)
+        if number is None or envoy.odd:
+            return
+        self._quarantine.nacked(number, verdict.error, self._suspects(verdict))
+        envoy.odd = bool(self._quarantine.complaint)
+        self._publish()
+
+    def _suspects(self, verdict: Verdict) -> frozenset[str] | None:
+        """Return whose resources were refused: those that Envoy names, if it names any."""
+        named = {name for name in verdict.names if name in (verdict.error or "")}
+        refused = named or verdict.names
+        found = {key for key, plan in self._quarantine.target.items() if refused & resource_names(plan)}
+        return frozenset(found) or None
+
+    def _learn(self, versions: Iterable[str]) -> None:
+        for version in versions:
+            self._quarantine.learn(plans_in(version, self.desired.values()))
+        self._publish()
+
+    # -- the target ------------------------------------------------------------------------------------------
+
+    def _publish(self) -> None:
+        """Bring Envoys to the quarantine's target and tell it when all have it, until nothing moves."""
+        quarantine = self._quarantine
+        while quarantine.number:
+            if self._number != quarantine.number and not self._retarget():
+                continue
+            if not self._everyone_has(self._snapshot):
+                break
+            self._observe_acknowledged()
+            quarantine.acked(quarantine.number)
+            if self._number == quarantine.number:
+                break
+        self._metrics.quarantined.labels(self.name).set(len(quarantine.held))
+        self._changed()
+
+    def _retarget(self) -> bool:
+        """Compile the target and give it to the streams; False: look again, there may be another target."""
+        quarantine = self._quarantine
+        started = time.monotonic()
+        try:
+            made = self._compiled(quarantine.target)
+            problem = "; ".join(inconsistencies(made)[:3])
+        except Exception as error:  # whatever a plan breaks, it breaks for its own policy alone
+            log.exception("gateway %s: the plans cannot be translated", self.name)
+            problem = f"cannot be translated: {error!r}"
+        self._metrics.compile.observe(time.monotonic() - started)
+        if problem:
+            self._metrics.uncompiled.labels(self.name).inc()
+            number = self._number = quarantine.number
+            quarantine.nacked(number, problem)
+            return number == quarantine.number
+        self._snapshot, self._number = made, quarantine.number
+        self._versions[made.version] = self._number
+        self._versions.move_to_end(made.version)
+        while len(self._versions) > _REMEMBERED:
+            self._versions.popitem(last=False)
+        self._metrics.policies.labels(self.name).set(len(quarantine.target))
+        for envoy in self.envoys:
+            envoy.stream.retarget(made)
+            envoy.wake()
+        return True
+
+    def _everyone_has(self, target: Snapshot | None) -> bool:
+        counted = [envoy for envoy in self.envoys if not envoy.odd]
+        counted = [envoy for envoy in counted if envoy.established] or counted
+        return (
+            target is not None
+            and bool(counted)
+            and all(envoy.stream.applied == target.version for envoy in counted)
+        )
+
+    def _observe_acknowledged(self) -> None:
+        for since in self._waiting:
+            self._metrics.change_ack.observe(time.monotonic() - since)
+        self._waiting.clear()
+
+    # -- what is so ------------------------------------------------------------------------------------------
+
+    def programmed(self, key: str) -> tuple[bool, str, str]:
+        """Return whether the Envoys have a policy's present plan, and the reason and words for it."""
+        held = self._quarantine.held.get(key)
+        if held is not None:
+            return False, "Quarantined", held.message
+        if not self.envoys:
+            return (
+                False,
+                "NoEnvoy",
+                f"no Envoy of gateway {self.name} is connected; start one with node.cluster {self.name}",
+            )
+        good, wanted = self._quarantine.good.get(key), self.desired.get(key)
+        if wanted and good and form(good) == form(wanted) and any(e.established for e in self.envoys):
+            return True, "Acknowledged", ""
+        error = next((envoy.error for envoy in self.envoys if envoy.error), "")
+        return False, "Pending", error or "Envoy has yet to acknowledge it"

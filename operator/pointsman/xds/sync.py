@@ -1,0 +1,209 @@
+"""From the API server's objects to the gateways' plans: caches, build, coalescing, the gate at the start."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from pointsman.api.conditions import AcceptedReason
+from pointsman.api.v1alpha1 import RoutingPolicy, RoutingPolicyRevision
+from pointsman.kube.informer import Change, Informer
+from pointsman.kube.resources import POLICIES, REVISIONS
+from pointsman.plan.build import BuildResult, build
+from pointsman.plan.types import Finding
+from pointsman.xds.coalesce import MOST_S, QUIET_S, Coalescer
+from pointsman.xds.secrets import SecretCache
+from pointsman.xds.translate import secret_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pointsman.kube.client import KubeClient
+    from pointsman.plan.types import GatewayPlan, PolicyPlan, SecretName
+    from pointsman.xds.hub import Hub
+
+log = logging.getLogger(__name__)
+
+
+class Sync:
+    """Keeps the hub's gateways at what the API server says; `changed` is told when the state may be new."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        group: asyncio.TaskGroup,
+        changed: Callable[[], None],
+        *,
+        quiet_s: float = QUIET_S,
+        most_s: float = MOST_S,
+    ) -> None:
+        self._group = group
+        self._changed = changed
+        self._coalescing = quiet_s, most_s
+        self._policies = Informer(client, POLICIES, on_change=self._policy)
+        self._revisions = Informer(client, REVISIONS, on_change=self._revision)
+        self._secrets = SecretCache(client, group, self._secret)
+        self._wake = asyncio.Event()
+        self._stale = self._new_keys = False
+        self._touched_at: float | None = None
+        self._parsed: dict[str, RoutingPolicy] = {}
+        self._frozen: dict[str, RoutingPolicyRevision] = {}
+        self._broken: dict[str, Finding] = {}
+        self._built = BuildResult({}, ())
+        self._last: dict[str, PolicyPlan] = {}
+        self._coalescers: dict[str, Coalescer] = {}
+        self._since: dict[str, float] = {}
+        self.synced = False
+
+    def key(self, name: SecretName) -> bytes:
+        """Return a tier's key; empty if there is none."""
+        return self._secrets.value(name) or b""
+
+    # -- the caches' news ------------------------------------------------------------------------------------
+
+    def _policy(self, change: Change) -> None:
+        self._broken.pop(change.key, None)
+        if change.new is None:
+            self._parsed.pop(change.key, None)
+        else:
+            try:
+                self._parsed[change.key] = RoutingPolicy.model_validate(change.new)
+            except ValidationError as error:
+                # What was read last stays in force. The CRD lets this through only after an upgrade.
+                words = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
+                self._broken[change.key] = Finding(change.key, AcceptedReason.INVALID_SPEC, words)
+        self._touch()
+
+    def _revision(self, change: Change) -> None:
+        self._frozen.pop(change.key, None)
+        if change.new is not None:
+            try:
+                self._frozen[change.key] = RoutingPolicyRevision.model_validate(change.new)
+            except ValidationError:
+                log.exception("revision %s cannot be read", change.key)
+        self._touch()
+
+    def _touch(self) -> None:
+        self._stale = True
+        self._touched_at = self._touched_at or time.monotonic()
+        self._wake.set()
+
+    def _secret(self) -> None:
+        self._new_keys = True
+        self._wake.set()
+
+    # -- the loop --------------------------------------------------------------------------------------------
+
+    async def run(self, hub: Hub) -> None:
+        """Serve nothing before everything is known; from then on follow every change."""
+        for informer in (self._policies, self._revisions):
+            self._group.create_task(informer.run())
+        for informer in (self._policies, self._revisions):
+            await informer.synced.wait()
+        self._rebuild(hub)
+        while not all(
+            self._secrets.known(name) for plan in self._last.values() for name in secret_names(plan)
+        ):
+            self._wake.clear()
+            await self._wake.wait()
+        self._publish(hub, time.monotonic())
+        hub.open()
+        self.synced = True
+        log.info("synced: %d policies on %d gateways", len(self._parsed), len(self._built.gateways))
+        while True:
+            self._changed()
+            due = self._due()
+            with contextlib.suppress(TimeoutError):
+                pause = None if due is None else max(0.0, due - time.monotonic())
+                await asyncio.wait_for(self._wake.wait(), pause)
+            self._wake.clear()
+            if self._stale:
+                self._rebuild(hub)
+            if self._new_keys:
+                self._new_keys = False
+                hub.refresh()
+            self._publish(hub, time.monotonic())
+
+    def _rebuild(self, hub: Hub) -> None:
+        """Plan everything anew. Cheap: it is arithmetic on some hundred small values."""
+        self._stale = False
+        before = self._built.gateways
+        self._built = build(list(self._parsed.values()), self._frozen, self._last)
+        gateways = self._built.gateways
+        self._last = {plan.key: plan for gateway in gateways.values() for plan in gateway.policies}
+        # What is served now may be an older plan with a key of its own.
+        plans = (*self._last.values(), *hub.plans())
+        self._secrets.need(name for plan in plans for name in secret_names(plan))
+        since, self._touched_at = self._touched_at, None
+        for name in gateways.keys() | before.keys():
+            if since is not None and gateways.get(name) != before.get(name):
+                self._since.setdefault(name, since)
+
+    def _publish(self, hub: Hub, now: float) -> None:
+        """Hand every gateway what is due to be published."""
+        for name in self._built.gateways.keys() | self._coalescers.keys():
+            coalescer = self._coalescers.setdefault(name, Coalescer(*self._coalescing))
+            coalescer.offer(self._ready_plans(self._built.gateways.get(name), coalescer.published), now)
+            taken = coalescer.take(now)
+            if taken is not None:
+                plans, urgent = taken
+                hub.desire(name, plans, urgent, self._since.pop(name, None))
+            if name not in self._built.gateways and coalescer.due is None:
+                del self._coalescers[name]
+
+    def _ready_plans(
+        self, gateway: GatewayPlan | None, published: Mapping[str, PolicyPlan]
+    ) -> dict[str, PolicyPlan]:
+        """Return plans whose keys have been read; the others stay as they are published."""
+        ready: dict[str, PolicyPlan] = {}
+        for plan in gateway.policies if gateway else ():
+            if all(self._secrets.known(name) for name in secret_names(plan)):
+                ready[plan.key] = plan
+            elif plan.key in published:
+                ready[plan.key] = published[plan.key]
+        return ready
+
+    def _due(self) -> float | None:
+        return min((c.due for c in self._coalescers.values() if c.due is not None), default=None)
+
+    # -- what is so ------------------------------------------------------------------------------------------
+
+    def state(self, hub: Hub) -> dict[str, Any]:
+        """Return `/v1/state` without its version."""
+        if not self.synced:
+            return {"synced": False, "gateways": {}}
+        gateways = hub.state()
+        for plan in self._last.values():
+            missing = [
+                n for n in secret_names(plan) if self._secrets.known(n) and self._secrets.value(n) is None
+            ]
+            if missing:
+                first = min(missing, key=lambda n: n.resource)
+                words = (
+                    f"tiers: Secret {first.namespace}/{first.name} has no key {first.key}, or is not there; "
+                    "create it, until then the tier answers 401"
+                )
+                self._note(gateways, Finding(plan.key, AcceptedReason.SECRET_NOT_FOUND, words))
+        for finding in (*self._built.findings, *self._broken.values()):
+            self._note(gateways, finding)
+        return {"synced": True, "gateways": gateways}
+
+    def _note(self, gateways: dict[str, Any], finding: Finding) -> None:
+        """Put a finding on its policy's entry, made if nothing of it is served."""
+        raw = self._policies.store.get(finding.policy)
+        if raw is None:
+            return
+        name = str(raw.get("spec", {}).get("gatewayRef", {}).get("name", ""))
+        gateway = gateways.setdefault(name, {"envoys": 0, "policies": {}})
+        entry = gateway["policies"].setdefault(finding.policy, {"plan": None, "traffic": []})
+        entry |= {
+            "generation": int(raw["metadata"].get("generation", 0)),
+            "programmed": False,
+            "reason": str(finding.reason),
+            "message": finding.message,
+        }
