@@ -69,7 +69,7 @@ async def test_what_the_access_log_loses_is_counted_as_lost(
 
     def accounted() -> bool:
         served = stack.stats(r"^http\.entry\.downstream_rq_completed$")["http.entry.downstream_rq_completed"]
-        log = stack.evaluator("/v1/summary")["accessLog"]
+        log = stack.evaluator(f"/v1/summary?policy=default/{routed}")["accessLog"]
         return int(log["received"] + log["lost"]) == served
 
     await until(lambda: asyncio.to_thread(accounted), 40, 0.5, "received + lost == served")
