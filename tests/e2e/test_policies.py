@@ -20,23 +20,26 @@ async def _ask(stack: Stack, host: str, model: str = "auto", count: int = 10) ->
 async def test_a_recreated_policy_serves_strong_until_its_classifier_is_proven(
     stack: Stack, bundle: Bundle
 ) -> None:
-    """Re-created while its bundle is gone: no request meets the old revision before it is ready."""
+    """Re-created while Triton is out of reach: no request meets the old revision before it is ready."""
     stack.apply(config_map("again-bundle", bundle))
     manifest = stack.policy("again", **stack.classified(bundle, "again-bundle"))
     stack.apply(manifest)
     first = stack.ready("again")["status"]["stableRevision"]
     stack.drop("again")
-    stack.kube.delete({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "again-bundle"}})
 
-    stack.apply(manifest)
-    until_sync(lambda: condition(stack.get("again"), "ClassifierReady").get("reason") == "BundleNotFound", 20)
+    nowhere = {"external": {"urls": ["http://127.0.0.1:9"]}}
+    stack.apply(manifest | {"spec": manifest["spec"] | {"triton": nowhere}})
+    until_sync(
+        lambda: condition(stack.get("again"), "ClassifierReady").get("reason") == "TritonUnreachable", 20
+    )
     # The same decisive spec has the same revision name; it is not in force.
+    assert stack.get("again")["status"]["candidateRevision"] == first
     assert not stack.get("again")["status"].get("traffic")
     outcomes = await _ask(stack, "again.example.com")
     assert {(o.status, o.tier, o.revision, o.reason) for o in outcomes} == {
         (200, "strong", ALWAYS_STRONG, Reason.ALWAYS_STRONG.value)
     }
-    stack.apply(config_map("again-bundle", bundle))
+    stack.apply(manifest)
     assert stack.ready("again")["status"]["stableRevision"] == first
     outcomes = await _ask(stack, "again.example.com")
     assert {o.revision for o in outcomes} == {first}

@@ -55,6 +55,11 @@ class Kubectl:
         """Delete an object."""
         self._call("DELETE", self._path(manifest, namespace))
 
+    def patch(self, path: str, change: Mapping[str, Any]) -> Any:
+        """Change an object, or a subresource of it, by JSON merge patch (RFC 7386)."""
+        headers = {"content-type": "application/merge-patch+json"}
+        return self._call("PATCH", path, headers=headers, json=dict(change))
+
     def get(self, path: str) -> Any:
         """GET an API path, for instance /apis/pointsman.dev/v1alpha1/routingpolicies; return decoded JSON."""
         return self._call("GET", path)
