@@ -11,7 +11,7 @@ from pointsman.evaluator.answer import Kept
 from pointsman.evaluator.guards import Measures
 from pointsman.evaluator.policies import Policies
 from pointsman.evaluator.record import AccessRecord
-from pointsman.evaluator.store import CaptureRow
+from pointsman.evaluator.rows import CaptureRow
 
 START_US = 1_790_000_000_000_000
 POLICY = "chat/support"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import grpc
-from envoy.service.accesslog.v3 import als_pb2, als_pb2_grpc
+from envoy.service.accesslog.v3 import als_pb2
 
 from pointsman.contract import ACCESS_LOG_NAME
 from pointsman.evaluator.record import parse
+from pointsman.evaluator.wire import decode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -17,41 +17,49 @@ if TYPE_CHECKING:
     from pointsman.evaluator.metrics import ProcessMetrics
     from pointsman.evaluator.record import AccessRecord
     from pointsman.evaluator.tls import TLSFiles
+    from pointsman.evaluator.wire import Message
 
-log = logging.getLogger(__name__)
-
-MESSAGE_BYTES = 64 << 20
+SERVICE: Final = als_pb2.DESCRIPTOR.services_by_name["AccessLogService"].full_name
+MESSAGE_BYTES: Final = 64 << 20
 """Envoy sends what it has buffered (8 MiB by default of our bootstrap) in one message."""
 
 
-class AccessLogService(als_pb2_grpc.AccessLogServiceServicer):  # type: ignore[misc]  # untyped base
+class AccessLogService:
     """Hands each finished request to `take`."""
 
     def __init__(self, take: Callable[[AccessRecord], object], metrics: ProcessMetrics) -> None:
         self._take = take
         self._metrics = metrics
 
-    async def StreamAccessLogs(  # noqa: N802 - the protocol's name
-        self,
-        messages: AsyncIterator[als_pb2.StreamAccessLogsMessage],
-        _context: grpc.aio.ServicerContext[object, object],
+    async def stream_access_logs(
+        self, messages: AsyncIterator[Message], _context: grpc.aio.ServicerContext[object, object]
     ) -> als_pb2.StreamAccessLogsResponse:
         """Read one Envoy worker's stream to its end. Only its first message says whose it is."""
         node = log_name = ""
         with self._metrics.streams.track_inprogress():
             async for message in messages:
-                if message.HasField("identifier"):
+                if message.identifier is not None:
                     node, log_name = message.identifier.node.id, message.identifier.log_name
+                self._metrics.ignored.inc(message.unreadable)
                 if log_name != ACCESS_LOG_NAME:
-                    self._metrics.ignored.inc(len(message.http_logs.log_entry))
+                    self._metrics.ignored.inc(len(message.entries))
                     continue
-                for entry in message.http_logs.log_entry:
+                for entry in message.entries:
                     record = parse(entry, node)
                     if record is None:
                         self._metrics.ignored.inc()
                     else:
                         self._take(record)
         return als_pb2.StreamAccessLogsResponse()
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """Return the service for a server."""
+        method = grpc.stream_unary_rpc_method_handler(
+            self.stream_access_logs,
+            request_deserializer=decode,
+            response_serializer=als_pb2.StreamAccessLogsResponse.SerializeToString,
+        )
+        return grpc.method_handlers_generic_handler(SERVICE, {"StreamAccessLogs": method})
 
 
 async def serve_access_log(service: AccessLogService, address: str, tls: TLSFiles | None) -> grpc.aio.Server:
@@ -64,7 +72,7 @@ async def serve_access_log(service: AccessLogService, address: str, tls: TLSFile
             ("grpc.keepalive_timeout_ms", 10_000),
         ]
     )
-    als_pb2_grpc.add_AccessLogServiceServicer_to_server(service, server)
+    server.add_generic_rpc_handlers((service.handler(),))
     try:
         if tls is None:
             server.add_insecure_port(address)

@@ -13,7 +13,7 @@ from aiohttp import web
 from pointsman.contract import Header
 from pointsman.evaluator.answer import keep
 from pointsman.evaluator.record import LONGEST_NAME
-from pointsman.evaluator.store import CaptureRow
+from pointsman.evaluator.rows import CaptureRow
 from pointsman.evaluator.totals import capture_series
 from pointsman.evaluator.writer import micros
 

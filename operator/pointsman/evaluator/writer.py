@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from pointsman.evaluator.guards import measure
 from pointsman.evaluator.ledger import Ledger
 from pointsman.evaluator.metrics import Totals
-from pointsman.evaluator.store import Batch, CaptureRow
+from pointsman.evaluator.rows import Batch, CaptureRow
 from pointsman.evaluator.totals import capture_series
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from pointsman.evaluator.metrics import ProcessMetrics
     from pointsman.evaluator.policies import Policies
     from pointsman.evaluator.record import AccessRecord
-    from pointsman.evaluator.store import Store, Written
+    from pointsman.evaluator.rows import Written
+    from pointsman.evaluator.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from evaluator_builders import POLICY, capture, measures, record
 from pointsman.cli.evaluator import command
 from pointsman.evaluator.record import session_digest
-from pointsman.evaluator.store import Batch, Store
+from pointsman.evaluator.rows import Batch
+from pointsman.evaluator.store import Store
 
 
 def filled(tmp_path: Path) -> Path:

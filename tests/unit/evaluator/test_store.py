@@ -14,7 +14,8 @@ import pytest
 from evaluator_builders import POLICY, START_US, capture, measures, record
 from pointsman.evaluator.answer import Kept
 from pointsman.evaluator.record import session_digest
-from pointsman.evaluator.store import Batch, Store, StoreError, Written
+from pointsman.evaluator.rows import Batch, Written
+from pointsman.evaluator.store import Store, StoreError
 from pointsman.evaluator.totals import Name, Series, capture_series
 
 HOUR_US = 3_600_000_000

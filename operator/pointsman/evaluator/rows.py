@@ -1,0 +1,168 @@
+"""Rows as the store takes them, and how they are inserted."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from pointsman.evaluator.guards import Measures, failed_rubrics
+from pointsman.evaluator.totals import Series, capture_series, contributions
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pointsman.evaluator.answer import Kept
+    from pointsman.evaluator.ledger import NodeState
+    from pointsman.evaluator.record import AccessRecord
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureRow:
+    """One half of a request's text, redacted."""
+
+    policy: str
+    request_id: str
+    half: str
+    at_us: int
+    """When it was received, by our clock: retention counts from here."""
+    revision: str
+    tier: str
+    status: int
+    content_type: str
+    retention_s: int
+    """As the policy had it then: text is never kept longer than was promised when it was written."""
+    kept: Kept
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction writes."""
+
+    requests: list[tuple[AccessRecord, Measures]] = field(default_factory=list)
+    captures: list[CaptureRow] = field(default_factory=list)
+    nodes: Sequence[NodeState] = ()
+    """Looks at Envoys: only `finished`, `base`, `lost` and `seen_us` are written."""
+    lost: int = 0
+    now_us: int = 0
+
+    def __len__(self) -> int:
+        return len(self.requests) + len(self.captures)
+
+
+@dataclass(slots=True)
+class Written:
+    """What a transaction did."""
+
+    counts: Counter[Series] = field(default_factory=Counter)
+    ends_us: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    """Node: when each of its new requests ended."""
+    duplicates: int = 0
+    refused: list[CaptureRow] = field(default_factory=list)
+    """Text of requests that were to be forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What a deletion by session did."""
+
+    requests: int
+    texts: int
+
+
+_INSERT_REQUEST: Final = (
+    "INSERT OR IGNORE INTO requests (request_id, start_us, node, policy, revision, tier, served_tier, reason,"
+    " score, intent, status, flags, attempts, failed, decision_us, ttft_us, duration_us, stream,"
+    " prompt_tokens, completion_tokens, cost_nano, baseline_nano, answer_model, captured, session, forgotten)"
+    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+)
+
+
+def insert_request(
+    db: sqlite3.Connection,
+    record: AccessRecord,
+    measures: Measures,
+    forgotten: Mapping[str, int],
+    written: Written,
+) -> None:
+    """Insert a request unless it is there; `forgotten`: session → when it was deleted."""
+    # A session that was forgotten while this request was under way: it is counted, not linked.
+    unlink = forgotten.get(record.session, -1) >= record.start_us
+    row = (
+        record.request_id,
+        record.start_us,
+        record.node,
+        record.policy,
+        record.revision,
+        record.tier,
+        record.served_tier,
+        record.reason,
+        record.score,
+        record.intent,
+        record.status,
+        ",".join(record.flags),
+        record.attempts,
+        ",".join(sorted(failed_rubrics(record))),
+        record.decision_us,
+        record.ttft_us,
+        record.duration_us,
+        record.stream,
+        record.prompt_tokens,
+        record.completion_tokens,
+        measures.cost_nano,
+        measures.baseline_nano,
+        record.answer_model,
+        record.captured,
+        "" if unlink else record.session,
+        unlink,
+    )
+    if db.execute(_INSERT_REQUEST, row).rowcount == 0:
+        written.duplicates += 1
+        return
+    if unlink:
+        drop_texts(db, [(record.policy, record.request_id)])
+    written.ends_us[record.node].append(record.end_us)
+    for series, amount in contributions(record, measures):
+        written.counts[series] += amount
+
+
+def insert_capture(db: sqlite3.Connection, capture: CaptureRow, written: Written) -> None:
+    """Insert a text unless it is there, or its request is to be forgotten."""
+    refused = db.execute(
+        "SELECT 1 FROM requests WHERE request_id = ? AND policy = ? AND forgotten LIMIT 1",
+        (capture.request_id, capture.policy),
+    ).fetchone()
+    if refused:
+        written.refused.append(capture)
+        return
+    kept = capture.kept
+    inserted = db.execute(
+        "INSERT OR IGNORE INTO captures (policy, request_id, half, at_us, revision, tier, status,"
+        " content_type, form, truncated, retention_s, text) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+        (
+            capture.policy,
+            capture.request_id,
+            capture.half,
+            capture.at_us,
+            capture.revision,
+            capture.tier,
+            capture.status,
+            capture.content_type,
+            kept.form,
+            kept.truncated,
+            capture.retention_s,
+            kept.text,
+        ),
+    ).rowcount
+    written.duplicates += 1 - inserted
+    if inserted:
+        written.counts[capture_series(capture.policy, capture.half, "stored")] += 1
+
+
+def drop_texts(db: sqlite3.Connection, requests: Iterable[tuple[str, str]]) -> int:
+    """Delete the texts of requests, given as (policy, request id); return how many."""
+    return sum(
+        db.execute("DELETE FROM captures WHERE policy = ? AND request_id = ?", request).rowcount
+        for request in requests
+    )
