@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import socket
 import sys
@@ -132,4 +133,5 @@ def command(  # noqa: PLR0917 - click passes options by name
         triton=TritonSettings(poll_s=triton_poll, grace_s=triton_grace),
     )
     configure("operator")
+    logging.getLogger("kopf").setLevel(logging.WARNING)  # it tells every event
     sys.exit(asyncio.run(run(settings)))

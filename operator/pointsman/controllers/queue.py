@@ -12,6 +12,7 @@ import asyncio
 import heapq
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -171,11 +172,10 @@ class WorkQueue:
 
     async def _wait(self, *, free: bool) -> None:
         due = self._core.next_due() if free else None
-        timeout = None if due is None else max(0.0, due - asyncio.get_running_loop().time())
-        try:
-            await asyncio.wait_for(self._wake.wait(), timeout)
-        except TimeoutError:
-            return
+        # not wait_for: in Python 3.11 it forgets a cancellation that comes together with the event
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(due):
+                await self._wake.wait()
 
     async def _one(self, key: Key, handle: Handler) -> None:
         loop = asyncio.get_running_loop()

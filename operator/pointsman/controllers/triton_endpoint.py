@@ -129,8 +129,9 @@ class Endpoint:
 
     async def pause(self, seconds: float) -> None:
         """Wait for the next poll, or until something is wanted."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
+        with suppress(TimeoutError):  # not wait_for: see queue.py
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
         self._wake.clear()
 
     async def tick(self) -> None:

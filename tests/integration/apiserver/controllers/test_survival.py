@@ -1,8 +1,9 @@
-"""What the operator survives: cuts between writes, conflicts, leftovers, broken neighbours; and that it rests."""
+"""What the operator survives: cuts between writes, conflicts, leftovers, broken neighbours; its rest."""
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
@@ -72,7 +73,7 @@ async def test_a_cut_after_any_write_changes_nothing_in_the_end(
         async with cluster.operator() as operator:
             for name in specs:
                 await operator.promoted(name)
-            await eventually(lambda: same(cluster, specs, expected), f"the same end after write {n}")
+            await eventually(partial(same, cluster, specs, expected), f"the same end after write {n}")
         for name in specs:
             await cluster.delete(name)
         if n > writes + 2:  # rounds after the first have leftovers to replace, which are writes, too
