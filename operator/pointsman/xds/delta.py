@@ -1,8 +1,8 @@
 """The delta xDS protocol for one stream, as a state machine: requests in, responses out. No I/O, no clock.
 
-Make before break: secrets, clusters and listeners first; when they are acknowledged, routes; when those are,
-and requests that chose by the old routes are over, removals. One response per type is under way at a time, so
-what piles up meanwhile goes out as one.
+Make before break: secrets and clusters first; when they are acknowledged, listeners; then routes; when those
+are, and requests that chose by the old routes are over, removals. One response per type is under way at a
+time, so what piles up meanwhile goes out as one.
 """
 
 from __future__ import annotations
@@ -207,8 +207,13 @@ class DeltaStream:
         self.due = None
         if self._target is None or self._held:
             return []
-        out = [response for t in ADDED_FIRST for response in self._updates(t, self._target)]
-        if not self._made(self._target, now):
+        out: list[Outgoing] = []
+        for stage in ADDED_FIRST:
+            out += [response for t in stage for response in self._updates(t, self._target)]
+            if any(self._open(t, self._target) for t in stage):
+                self._asked_by = self._remove_at = None
+                return out
+        if not self._usable(self._target, now):
             self._remove_at = None
             return out
         out += self._updates(ROUTE, self._target)
@@ -235,11 +240,8 @@ class DeltaStream:
         state = self._types.get(type_url)
         return state is not None and (state.flight is not None or bool(state.behind(target.of(type_url))))
 
-    def _made(self, target: Snapshot, now: float) -> bool:
-        """Tell whether all that new routes need is in place."""
-        if any(self._open(t, target) for t in ADDED_FIRST):
-            self._asked_by = None
-            return False
+    def _usable(self, target: Snapshot, now: float) -> bool:
+        """Tell whether what has been acknowledged for new routes can also be used."""
         if now < self._warm_at:
             self.due = self._warm_at
             return False

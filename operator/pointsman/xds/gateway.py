@@ -13,7 +13,7 @@ from pointsman.xds.delta import DeltaStream, Timing
 from pointsman.xds.marks import plans_in
 from pointsman.xds.quarantine import Quarantine, form
 from pointsman.xds.snapshot import inconsistencies
-from pointsman.xds.types import ROUTE, SHORT
+from pointsman.xds.types import ROUTE, SECRET, SHORT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_WORDS: Final = 1_000
+"""Longest that Envoy may be quoted."""
 _REMEMBERED: Final = 16
 """Snapshots that an Envoy's answer can still be about."""
 
@@ -142,12 +144,12 @@ class Gateway:
             self._metrics.acks.labels(self.name, kind).inc()
             return
         self._metrics.nacks.labels(self.name, kind).inc()
-        log.warning("envoy %s of gateway %s refused %ss: %s", envoy.node, self.name, kind, verdict.error)
-        envoy.error = verdict.error
+        envoy.error = words(verdict)
+        log.warning("envoy %s of gateway %s refused %ss: %s", envoy.node, self.name, kind, envoy.error)
         number = self._versions.get(verdict.target)
         if number is None or envoy.odd:
             return
-        self._quarantine.nacked(number, verdict.error, self._suspects(verdict))
+        self._quarantine.nacked(number, envoy.error, self._suspects(verdict))
         envoy.odd = bool(self._quarantine.complaint)
         self._publish()
 
@@ -239,3 +241,15 @@ class Gateway:
             return True, "Acknowledged", ""
         error = next((envoy.error for envoy in self.envoys if envoy.error), "")
         return False, "Pending", error or "Envoy has yet to acknowledge it"
+
+
+def words(verdict: Verdict) -> str:
+    """Return Envoy's words, short: it prints whole resources, and of a secret nothing must be seen."""
+    said = verdict.error or ""
+    if verdict.type_url == SECRET:
+        return f"Envoy refused the secrets {', '.join(sorted(verdict.names))}"
+    if len(said) <= _WORDS:
+        return said
+    # The name is in its first line; then come the resource, over many lines, and the reason.
+    what, why = said.partition("\n")[0], said.rpartition("\n: ")[2]
+    return f"{what[: _WORDS // 4]} … {why[-_WORDS * 3 // 4 :]}"

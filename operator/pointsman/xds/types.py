@@ -10,9 +10,9 @@ CLUSTER: Final = _PREFIX + "envoy.config.cluster.v3.Cluster"
 LISTENER: Final = _PREFIX + "envoy.config.listener.v3.Listener"
 ROUTE: Final = _PREFIX + "envoy.config.route.v3.RouteConfiguration"
 
-ADDED_FIRST: Final = (SECRET, CLUSTER, LISTENER)
-"""What routes need: added before routes change, removed after."""
-TYPES: Final = (*ADDED_FIRST, ROUTE)
+ADDED_FIRST: Final = ((SECRET, CLUSTER), (LISTENER,))
+"""What routes need, in stages: a listener's own routes must find their clusters. Removed after them."""
+TYPES: Final = (SECRET, CLUSTER, LISTENER, ROUTE)
 
 SHORT: Final = {SECRET: "secret", CLUSTER: "cluster", LISTENER: "listener", ROUTE: "route"}
 """For metrics and logs."""

@@ -151,6 +151,21 @@ def test_routes_follow_their_clusters_and_removals_come_last() -> None:
     assert [(r.type_url, r.removed) for r in envoy.inbox] == [(CLUSTER, ("a",))]
 
 
+def test_listeners_follow_their_clusters() -> None:
+    """A listener's own routes must find their clusters, so it goes out when those are acknowledged."""
+    envoy = fresh(snap({"entry": "a"}, {"a": "1"}))
+    envoy.settle()
+    target = snap({"entry": "b"}, {"b": "1"})
+    listeners = {**target.of(LISTENER), "b": Versioned("1", None)}
+    envoy.stream.retarget(snapshot({**target.resources, LISTENER: listeners}))
+    envoy.pump()
+    sent = []
+    while envoy.inbox:
+        sent.append(envoy.inbox[0].type_url)
+        envoy.answer()
+    assert sent == [CLUSTER, LISTENER, ROUTE]
+
+
 def test_routes_wait_for_a_new_cluster_that_asks_dns() -> None:
     """A cluster that warms is acknowledged before it can be used: routes follow a little later."""
     envoy = fresh(snap({"entry": "a"}, {"a": "1"}))
@@ -251,7 +266,9 @@ def test_a_reconnecting_envoy_loses_what_is_there_no_more() -> None:
 def test_an_empty_wildcard_is_answered_once() -> None:
     """Envoy starts up only after a first response, even an empty one."""
     envoy = fresh(snapshot({}))
-    assert [(r.type_url, r.resources) for r in envoy.inbox] == [(CLUSTER, ()), (LISTENER, ())]
+    assert [(r.type_url, r.resources) for r in envoy.inbox] == [(CLUSTER, ())]
+    envoy.answer()
+    assert [(r.type_url, r.resources) for r in envoy.inbox] == [(LISTENER, ())]
     envoy.settle()
     envoy.pump()
     assert envoy.inbox == []
