@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Any
 
 
@@ -13,6 +14,12 @@ def digest(value: Any) -> str:
     plain = asdict(value) if hasattr(value, "__dataclass_fields__") else value
     canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+@lru_cache(maxsize=16_384)
+def _digest_of(plan: TierPlan | TritonPlan) -> str:
+    """Remember the names of tiers and Tritons: a translation asks for each of them dozens of times."""
+    return digest(plan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,7 @@ class TierPlan:
     @property
     def id(self) -> str:
         """Content name: Envoy's cluster and internal listener are named after it, so unchanged tiers are untouched."""
-        return f"{self.name}-{digest(self)}"
+        return f"{self.name}-{_digest_of(self)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +85,7 @@ class TritonPlan:
     @property
     def id(self) -> str:
         """Name of the cluster."""
-        return f"triton-{digest(self)}"
+        return f"triton-{_digest_of(self)}"
 
 
 @dataclass(frozen=True, slots=True)
