@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from envoy.config.core.v3 import base_pb2
@@ -14,7 +15,7 @@ from pointsman.xds.translate.resources import CLUSTER, LISTENER, ROUTES, SECRET
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from pointsman.plan.types import ArmPlan, GatewayPlan, PolicyPlan, SecretName
+    from pointsman.plan.types import GatewayPlan, PolicyPlan, SecretName, TierPlan, TritonPlan
 
 Resources = dict[str, dict[str, "Message"]]
 """Type URL → name → resource."""
@@ -38,7 +39,9 @@ def translate(plan: GatewayPlan, options: Options) -> Resources:
     found: Resources = {LISTENER: {}, CLUSTER: {}, ROUTES: {}}
     for policy in plan.policies:
         for arm in (*policy.arms, *policy.warm):
-            _add_arm(found, arm, options)
+            triton = arm.classifier.triton if arm.classifier is not None else None
+            for kind, name, message in _served_by(arm.tiers, triton, options):
+                found[kind].setdefault(name, message)
     front = entry.listener(options)
     found[LISTENER][front.name] = front
     routing = routes.route_configuration(plan, options)
@@ -62,17 +65,22 @@ def secret(name: SecretName, value: bytes) -> Message:
     )
 
 
-def _add_arm(found: Resources, arm: ArmPlan, options: Options) -> None:
-    strong = arm.tiers[-1]
-    by_name = found[CLUSTER]
-    for tier in arm.tiers:
-        if names.tier_listener(tier) not in found[LISTENER]:
-            found[LISTENER][names.tier_listener(tier)] = tiers.listener(tier, options)
-            by_name[names.tier_listener(tier)] = clusters.to_listener(tier)
-            by_name[names.upstream_cluster(tier)] = clusters.upstream(tier, options)
-        if tier != strong and names.failover_cluster(tier, strong) not in by_name:
-            by_name[names.failover_cluster(tier, strong)] = clusters.failover(tier, strong)
+@lru_cache(maxsize=4096)
+def _served_by(
+    tier_plans: tuple[TierPlan, ...], triton: TritonPlan | None, options: Options
+) -> tuple[tuple[str, str, Message], ...]:
+    """Return (type URL, name, resource) of all that an arm needs; remembered, so nobody may change them."""
+    strong = tier_plans[-1]
+    made: list[tuple[str, str, Message]] = []
+    for tier in tier_plans:
+        made.append((LISTENER, names.tier_listener(tier), tiers.listener(tier, options)))
+        made.append((CLUSTER, names.tier_listener(tier), clusters.to_listener(tier)))
+        made.append((CLUSTER, names.upstream_cluster(tier), clusters.upstream(tier, options)))
+        if tier != strong:
+            made.append((CLUSTER, names.failover_cluster(tier, strong), clusters.failover(tier, strong)))
             if direct.is_possible(tier, strong):
-                by_name[names.direct_cluster(tier, strong)] = clusters.direct_failover(tier, strong)
-    if arm.classifier is not None and arm.classifier.triton.id not in by_name:
-        by_name[arm.classifier.triton.id] = clusters.triton(arm.classifier.triton)
+                short = clusters.direct_failover(tier, strong)
+                made.append((CLUSTER, names.direct_cluster(tier, strong), short))
+    if triton is not None:
+        made.append((CLUSTER, triton.id, clusters.triton(triton)))
+    return tuple(made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
@@ -26,7 +27,12 @@ _SLACK_MS: Final = 5_000
 def route_configuration(plan: GatewayPlan, options: Options) -> route_pb2.RouteConfiguration:
     """Return the entry's route configuration: every domain once, the most specific host's policies first."""
     hostnames = sorted({host for policy in plan.policies for host in policy.hostnames})
-    hosts = [_virtual_host(host, policies_of(host, plan.policies), options) for host in hostnames]
+    candidates: dict[str, list[PolicyPlan]] = {host: [] for host in hostnames}
+    for policy in plan.policies:
+        wild = any(host.startswith("*") for host in policy.hostnames)
+        for host in hostnames if wild else policy.hostnames:
+            candidates[host].append(policy)
+    hosts = [_virtual_host(h, tuple(policies_of(h, found)), options) for h, found in candidates.items()]
     if "*" not in hostnames:
         hosts.append(_host("*", [_nowhere()], options))
     return route_pb2.RouteConfiguration(
@@ -61,9 +67,11 @@ def _specificity(host: str, name: str) -> int:
     return -1
 
 
+@lru_cache(maxsize=4096)
 def _virtual_host(
-    name: str, policies: Sequence[PolicyPlan], options: Options
+    name: str, policies: tuple[PolicyPlan, ...], options: Options
 ) -> route_components_pb2.VirtualHost:
+    """Return a host's routes; remembered, so nobody may change them: most hosts are as they were."""
     models: dict[str, str] = {}
     for policy in policies:
         models = dict.fromkeys(policy.models, policy.key) | models
@@ -136,6 +144,13 @@ def _policy_route(policy: PolicyPlan, options: Options) -> route_components_pb2.
     strongest = [arm.tiers[-1] for arm in policy.arms]
     slowest = max(strongest, key=lambda tier: tier.idle_timeout_ms)
     action = _action(slowest, slowest)
+    route = route_components_pb2.Route(name=policy.key, match=_when(Key.POLICY, policy.key))
+    if len(policy.arms) == 1:
+        action.cluster = names.tier_listener(strongest[0])
+        route.route.CopyFrom(action)
+        context = decide_context(policy, policy.arms[0], options)
+        route.typed_per_filter_config[names.DECIDE].CopyFrom(lua_context(context))
+        return route
     action.hash_policy.append(
         route_components_pb2.RouteAction.HashPolicy(
             header=route_components_pb2.RouteAction.HashPolicy.Header(header_name=Header.KEY)
@@ -147,7 +162,8 @@ def _policy_route(policy: PolicyPlan, options: Options) -> route_components_pb2.
         context = decide_context(policy, arm, options)
         entry.typed_per_filter_config[names.DECIDE].CopyFrom(lua_context(context))
     action.weighted_clusters.CopyFrom(arms)
-    return route_components_pb2.Route(name=policy.key, match=_when(Key.POLICY, policy.key), route=action)
+    route.route.CopyFrom(action)
+    return route
 
 
 def _fallback_route(policy: PolicyPlan) -> route_components_pb2.Route:
