@@ -79,7 +79,6 @@ def play(options: Options, audience: Audience) -> Played:
             f"threshold {trained.report.threshold_permille} permille"
         )
         status = lab()
-        audience.say(f"the lab is up: {len(status['parts'])} parts, entry {status['entry']}")
         stage.apply_quickstart(status, trained.data, audience.say)
         chosen = stage.prompts(test, seed=options.seed, stream_share=options.stream_share)
         audience.say(f"sending each of {len(chosen):,} test prompts once, {options.rate:g} a second")
@@ -109,6 +108,9 @@ def _state(options: Options) -> Iterator[Path]:
         yield state
     except Exception as error:
         error.add_note(f"the lab's logs are kept in {state}")
+        raise
+    except BaseException:  # Ctrl-C
+        shutil.rmtree(state, ignore_errors=True)
         raise
     if not options.keep:
         shutil.rmtree(state, ignore_errors=True)

@@ -82,7 +82,7 @@ def evaluate(
     seen = Counter(outcome.prompt for outcome in outcomes)
     wrong = [f"{prompt_id}: sent {seen[prompt_id]} times" for prompt_id in row if seen[prompt_id] != 1]
     choice = np.full(len(test), len(tiers) - 1)
-    correct = test.correct.copy()
+    correct = _verdicts(test, recorded, tiers)
     cost = 0.0
     for outcome in outcomes:
         at = row[outcome.prompt]
@@ -91,7 +91,7 @@ def evaluate(
             wrong.append(f"{outcome.prompt}: {problem}")
             continue
         choice[at] = tiers.index(outcome.tier)
-        # From the text that the client got, not from the records.
+        # From the text that the client got.
         correct[at, choice[at]] = float(letter(outcome.text) == test.references[at])
         cost += prices[outcome.tier].of(outcome)
     return Result(
@@ -134,6 +134,16 @@ def as_json(result: Result) -> dict[str, Any]:
         "randomAccuracy": round(result.random_accuracy, 4),
         "edge": {name: round(getattr(result.edge, name), 5) for name in ("value", "low", "high")},
     }
+
+
+def _verdicts(test: Problem, recorded: Mapping[str, Mapping[str, str]], tiers: Sequence[str]) -> Any:
+    """Return what each tier's answer to each prompt is worth [n, T]; a few prompts' texts come twice."""
+    return np.array(
+        [
+            [float(letter(recorded[tier][text]) == reference) for tier in tiers]
+            for text, reference in zip(test.texts, test.references, strict=True)
+        ]
+    )
 
 
 def _problem(outcome: Outcome, text: str, recorded: Mapping[str, Mapping[str, str]]) -> str | None:
