@@ -93,15 +93,11 @@ class Quarantine:
         if not tried:
             self.complaint = message
             return
-        # What has been changed, accepted or removed since then is not what was refused.
-        same = (
-            key for key in self._changed(tried) if tried[key] is not None and self._form(key) == tried[key]
-        )
-        blamed = frozenset(same)
-        if suspects is not None and blamed & suspects:
-            blamed &= suspects
-        if blamed:
-            self._blame(blamed, message)
+        # What was accepted since then is innocent; where a plan was replaced since then, nobody can say.
+        unproven = {k: plan for k, plan in tried.items() if plan is not None and self._good_form(k) != plan}
+        blamed = frozenset(key for key, plan in unproven.items() if self._form(key) == plan)
+        if blamed and len(blamed) == len(unproven):
+            self._blame(blamed & suspects if suspects and blamed & suspects else blamed, message)
         elif number == self.number:
             self._trial = frozenset()
             self._next()
@@ -189,7 +185,9 @@ class Quarantine:
         return frozenset(key for key in keys if self._differs(key))
 
     def _differs(self, key: str) -> bool:
-        wish, good = self._form(key), self.good.get(key)
-        if wish is None:
-            return good is not None and key not in self._desired
-        return good is None or form(good) != wish
+        wish, good = self._form(key), self._good_form(key)
+        return good is not None and key not in self._desired if wish is None else good != wish
+
+    def _good_form(self, key: str) -> PolicyPlan | None:
+        plan = self.good.get(key)
+        return None if plan is None else form(plan)

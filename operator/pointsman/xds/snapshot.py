@@ -12,7 +12,7 @@ from google.protobuf import any_pb2
 from pointsman.contract import CLUSTER_ACCESS_LOG, CLUSTER_CAPTURE, CLUSTER_XDS
 from pointsman.xds.references import Reference, references
 from pointsman.xds.translate.names import NO_POLICY
-from pointsman.xds.types import CLUSTER, TYPES
+from pointsman.xds.types import CLUSTER, ROUTE, TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,6 +71,7 @@ class Versioner:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], Versioned] = {}
+        self._hosts: dict[bytes, frozenset[Reference]] = {}
 
     def pack(self, messages: Mapping[str, Mapping[str, Any]]) -> Snapshot:
         """Return the snapshot of protobuf messages, by type URL and name."""
@@ -83,19 +84,25 @@ class Versioner:
                 version = hashlib.sha256(value).hexdigest()[:16]
                 before = self._known.get((type_url, name))
                 if before is None or before.version != version:
-                    before = _versioned(type_url, message, value, version)
+                    before = self._versioned(type_url, message, value, version)
                 known[type_url, name] = resources[type_url][name] = before
         self._known = known
         return snapshot(resources)
 
+    def _versioned(self, type_url: str, message: Any, value: bytes, version: str) -> Versioned:
+        return Versioned(
+            version=version,
+            body=any_pb2.Any(type_url=type_url, value=value),
+            refers=self._routes_refer(message) if type_url == ROUTE else references(message),
+            warms=type_url == CLUSTER and message.type != _STATIC,
+        )
 
-def _versioned(type_url: str, message: Any, value: bytes, version: str) -> Versioned:
-    return Versioned(
-        version=version,
-        body=any_pb2.Any(type_url=type_url, value=value),
-        refers=references(message),
-        warms=type_url == CLUSTER and message.type != _STATIC,
-    )
+    def _routes_refer(self, routes: Any) -> frozenset[Reference]:
+        """Look only into hosts that are new: all policies share one resource, and few of them change."""
+        hosts = {host.SerializeToString(deterministic=True): host for host in routes.virtual_hosts}
+        known = self._hosts
+        self._hosts = {key: known.get(key) or references(host) for key, host in hosts.items()}
+        return frozenset().union(*self._hosts.values())
 
 
 def inconsistencies(whole: Snapshot) -> list[str]:
