@@ -94,7 +94,7 @@ async def _send(rig: Rig, target: Target, count: int) -> list[Outcome]:
 
 def passthrough(rig: Rig) -> dict[str, Any]:
     """Return the bootstrap of an Envoy that does nothing but pass requests to the strong tier."""
-    host, _, port = rig.stack.part("tier-strong")["address"].partition(":")
+    host, _, port = rig.stack.address("tier-strong").partition(":")
     manager = {
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "straight",

@@ -91,7 +91,7 @@ def _versions(rig: Rig) -> dict[str, str]:
 
 
 def _delete_a_model(rig: Rig, bundle: Bundle) -> float:
-    url = f"http://{rig.stack.part('triton')['address']}/v2"
+    url = f"http://{rig.stack.address('triton')}/v2"
     model = f"pm-{bundle.sha256}"
 
     def loaded() -> bool:

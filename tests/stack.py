@@ -54,6 +54,7 @@ class Stack:
 
     def __init__(self, state: Path) -> None:
         self.state = state
+        self._addresses: dict[str, str] = {}
         self.kube = Kubectl(Path(self.status()["kubeconfig"]))
 
     def status(self) -> dict[str, Any]:
@@ -90,9 +91,15 @@ class Stack:
         """Return the load's target for a policy's host."""
         return Target(self.entry, host, model)
 
+    def address(self, name: str) -> str:
+        """Return where a part listens: fixed for the life of the lab."""
+        if name not in self._addresses:
+            self._addresses[name] = str(self.part(name)["address"])
+        return self._addresses[name]
+
     def tier_url(self, tier: str) -> str:
         """Return the base URL of `tier-cheap` or `tier-strong`."""
-        return f"http://{self.part(tier)['address']}/v1"
+        return f"http://{self.address(tier)}/v1"
 
     def policy(self, name: str, *, host: str | None = None, **changes: Any) -> dict[str, Any]:
         """Return a policy on the lab's tiers that pins to strong; `changes` replace fields of its spec."""
@@ -135,7 +142,7 @@ class Stack:
                 }
                 | classifier,
             },
-            "triton": {"external": {"urls": [f"http://{self.part('triton')['address']}"]}},
+            "triton": {"external": {"urls": [f"http://{self.address('triton')}"]}},
         }
 
     def apply(self, *manifests: Mapping[str, Any]) -> None:
@@ -182,14 +189,14 @@ class Stack:
     def evaluator(self, path: str) -> Any:
         """GET a path of the evaluator."""
         return (
-            httpx.get(f"http://{self.part('evaluator')['address']}{path}", timeout=10)
+            httpx.get(f"http://{self.address('evaluator')}{path}", timeout=10)
             .raise_for_status()
             .json()
         )
 
     def stats(self, pattern: str) -> dict[str, int]:
         """Return Envoy's counters whose names match."""
-        admin = self.part("envoy")["address"]
+        admin = self.address("envoy")
         answer = httpx.get(f"http://{admin}/stats", params={"filter": pattern, "format": "json"}, timeout=10)
         return {stat["name"]: stat["value"] for stat in answer.json()["stats"] if "value" in stat}
 
