@@ -22,6 +22,7 @@ from pointsman.rollout.announce import announcements
 from pointsman.rollout.decide import Action, decide, surplus
 from pointsman.rollout.observation import Stray
 from pointsman.rollout.observe import observe
+from pointsman.rollout.revisions import desired_name
 from pointsman.rollout.state import next_status, unreadable_status
 from pointsman.rollout.wants import wants
 
@@ -33,12 +34,12 @@ if TYPE_CHECKING:
     from pointsman.api.v1alpha1.routing_policy import RoutingPolicyStatus
     from pointsman.clock import Clock
     from pointsman.controllers.artifacts import Artifacts
-    from pointsman.controllers.store import Store, StoredPolicy
+    from pointsman.controllers.store import Store, StoredPolicy, StoredRevision
     from pointsman.controllers.triton_pool import TritonPool
     from pointsman.controllers.xds_watch import XdsWatch
     from pointsman.kube.client import KubeClient
     from pointsman.kube.events import Recorder
-    from pointsman.rollout.observation import Artifact, Observation, Programmed, Replica, Source
+    from pointsman.rollout.observation import Artifact, Observation, Programmed, Refusal, Replica, Source
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class Seen:
         """Return what is known of a bundle on a Triton server."""
         return self._pool.replica(url, sha256)
 
-    def programmed(self, policy: RoutingPolicy) -> tuple[Programmed, str | None]:
+    def programmed(self, policy: RoutingPolicy) -> tuple[Programmed, Refusal | None]:
         """Return what the xds servers say."""
         return self._xds.programmed(policy)
 
@@ -150,7 +151,7 @@ class Reconciler:
             # what it wants loaded is unknown: what it last wanted stays
             await self._write(stored, stored.status, unreadable_status(stored, self._clock()))
             return None
-        o = observe(stored.policy, self._store.revisions(key), self._seen)
+        o = observe(stored.policy, self._revisions(key, stored.policy), self._seen)
         self._pool.declare(key, wants(o))
         now = self._clock()
         decision = decide(o, now)
@@ -201,20 +202,26 @@ class Reconciler:
 
     async def _collect(self, key: str) -> None:
         """Delete what nothing needs, once the API server itself has said who is there."""
-        namespace, _, name = key.partition("/")
+        namespace, _, _ = key.partition("/")
         await self._refresh(key)
         stored = self._store.policy(key)
         if stored is not None and stored.policy is None:
             return
         if stored is None or stored.policy is None:
             leftovers = [Stray(seen.name, seen.uid) for seen in self._store.revisions(key)]
-            await collect(namespace, name, leftovers, self._writer)
+            await collect(namespace, leftovers, self._writer)
             return
-        o = observe(stored.policy, self._store.revisions(key), self._seen)
+        o = observe(stored.policy, self._revisions(key, stored.policy), self._seen)
         # the desired name is made room for by the rollout itself
         strays = [stray for stray in o.strays if stray.name not in o.in_force]
-        await collect(namespace, name, strays, self._writer)
+        await collect(namespace, strays, self._writer)
         await prune(o, self._writer)
+
+    def _revisions(self, key: str, policy: RoutingPolicy) -> tuple[StoredRevision, ...]:
+        """Return the policy's revisions, and whatever else has the name that the next one needs."""
+        found = self._store.revisions(key)
+        taken = self._store.revision_named(policy.metadata.namespace, desired_name(policy))
+        return found if taken is None or taken in found else (*found, taken)
 
     async def _refresh(self, key: str) -> None:
         """Read the policy from the API server."""

@@ -59,6 +59,8 @@ class Store:
     def __init__(self) -> None:
         self._policies: dict[str, StoredPolicy] = {}
         self._revisions: dict[str, dict[str, StoredRevision]] = defaultdict(dict)
+        self._named: dict[tuple[str, str], str] = {}
+        """(namespace, name) of each revision: the key under which it is."""
         self.synced = False
         """Whether a whole list of both kinds was read: before, absence means nothing."""
 
@@ -70,6 +72,11 @@ class Store:
         """Return the revisions that name a policy, whoever owns them, oldest first."""
         found = self._revisions.get(key, {}).values()
         return tuple(sorted(found, key=lambda r: (r.created, r.version, r.name)))
+
+    def revision_named(self, namespace: str, name: str) -> StoredRevision | None:
+        """Return a revision by its own name, whichever policy it names."""
+        key = self._named.get((namespace, name))
+        return self._revisions.get(key, {}).get(name) if key is not None else None
 
     def all_keys(self) -> frozenset[str]:
         """Return the keys of all policies, and of those that only revisions still name."""
@@ -106,24 +113,30 @@ class Store:
     def put_revision(self, raw: Raw) -> str:
         """Take a version of a revision; return the key of the policy that it names."""
         key, stored = _stored_revision(raw)
-        known = self._revisions[key].get(stored.name)
+        namespace = raw["metadata"]["namespace"]
+        known = self.revision_named(namespace, stored.name)
         if known is None or stored.version >= known.version:
+            if known is not None:
+                self.forget_revision(namespace, stored.name, known.uid)
             self._revisions[key][stored.name] = stored
+            self._named[namespace, stored.name] = key
         return key
 
     def drop_revision(self, raw: Raw) -> str:
         """Take note that a revision is gone; return the key of the policy that it named."""
         key, stored = _stored_revision(raw)
-        self.forget_revision(key, stored.name, stored.uid)
+        self.forget_revision(raw["metadata"]["namespace"], stored.name, stored.uid)
         return key
 
-    def forget_revision(self, key: str, name: str, uid: str) -> None:
+    def forget_revision(self, namespace: str, name: str, uid: str) -> None:
         """Take note that the revision of this uid is gone."""
-        held = self._revisions.get(key, {})
-        if name in held and held[name].uid == uid:
-            del held[name]
-        if not held:
-            self._revisions.pop(key, None)
+        known = self.revision_named(namespace, name)
+        if known is None or known.uid != uid:
+            return
+        key = self._named.pop((namespace, name))
+        del self._revisions[key][name]
+        if not self._revisions[key]:
+            del self._revisions[key]
 
     # -- whole lists -----------------------------------------------------------------------------------------
 
@@ -139,7 +152,7 @@ class Store:
         for key, held in list(self._revisions.items()):
             for name, stored in list(held.items()):
                 if (key, name) not in present and stored.version <= listed_at:
-                    self.forget_revision(key, name, stored.uid)
+                    self.forget_revision(key.partition("/")[0], name, stored.uid)
         self.synced = True
 
 

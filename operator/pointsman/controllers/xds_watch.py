@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from pointsman.api.v1alpha1.routing_policy import RoutingPolicy
-    from pointsman.rollout.observation import Programmed
+    from pointsman.rollout.observation import Programmed, Refusal
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class XdsWatch:
             registry=registry,
         )
 
-    def programmed(self, policy: RoutingPolicy) -> tuple[Programmed, str | None]:
+    def programmed(self, policy: RoutingPolicy) -> tuple[Programmed, Refusal | None]:
         """Return what the servers say of a policy, summed up."""
         gateway = policy.spec.gateway_ref.name
         reports = []

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from pointsman.api.v1alpha1.routing_policy import RoutingPolicyStatus
 
 _TOLD = (ConditionType.ACCEPTED, ConditionType.CLASSIFIER_READY, ConditionType.PROGRAMMED)
-_QUIET = frozenset({"Accepted", "Acknowledged", "Pending", "NoEnvoy", "XdsUnreachable", "Loading", "NotNeeded"})
+_QUIET = frozenset(
+    {"Accepted", "Acknowledged", "Pending", "NoEnvoy", "XdsUnreachable", "Loading", "NotNeeded"}
+)
 """Reasons of the ordinary course of things: the conditions tell them, events would only repeat it."""
 
 

@@ -55,8 +55,9 @@ def decide(o: Observation, now: datetime) -> Decision:  # noqa: ARG001, PLR0911 
     if o.find(o.desired) is None:
         words = done if o.promoted else f"{o.desired} is new; {serving}"
         return Decision(Action.FREEZE_REVISION, held, words, 0.0)
-    if o.conflict is not None:
-        return Decision(Action.NOTHING, reasons.NOT_ACCEPTED, f"{o.desired} waits for its hosts", WAIT_S)
+    if o.refusal is not None and not o.promoted:
+        words = f"{o.desired} waits until the policy is accepted ({o.refusal.reason}); {serving}"
+        return Decision(Action.NOTHING, reasons.NOT_ACCEPTED, words, WAIT_S)
     loaded = readiness(o)
     if not loaded.ready:
         words = done if o.promoted else f"{o.desired} waits for its classifier ({loaded.reason}); {serving}"

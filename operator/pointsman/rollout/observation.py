@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from pointsman.api.conditions import ClassifierReadyReason, ProgrammedReason
+    from pointsman.api.conditions import AcceptedReason, ClassifierReadyReason, ProgrammedReason
     from pointsman.api.v1alpha1.revision import RoutingPolicyRevisionSpec
     from pointsman.api.v1alpha1.routing_policy import RoutingPolicy
 
@@ -113,6 +113,14 @@ class Programmed:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a policy cannot be served as it is: another one holds its hosts, or a Secret is missing."""
+
+    reason: AcceptedReason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """One policy and all that its next step depends on."""
 
@@ -127,8 +135,8 @@ class Observation:
     stable_classifier: Classifier | None
     """The stable revision's, where it is another one than the desired."""
     programmed: Programmed
-    conflict: str | None = None
-    """Who holds the policy's hosts, if another policy does."""
+    refusal: Refusal | None = None
+    """Why the policy is not accepted, if it is not."""
 
     def find(self, name: str | None) -> Kept | None:
         """Return this policy's revision of a name."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from pointsman.api.v1alpha1.revision import RoutingPolicyRevision, RoutingPolicyRevisionSpec
     from pointsman.api.v1alpha1.routing_policy import RoutingPolicy
-    from pointsman.rollout.observation import Artifact, Programmed, Replica
+    from pointsman.rollout.observation import Artifact, Programmed, Refusal, Replica
 
 
 class SeenRevision(Protocol):
@@ -46,8 +46,8 @@ class World(Protocol):
         """Return what is known of a bundle's model on a Triton server."""
         ...
 
-    def programmed(self, policy: RoutingPolicy) -> tuple[Programmed, str | None]:
-        """Return what the xds servers say, and who holds the policy's hosts if another does."""
+    def programmed(self, policy: RoutingPolicy) -> tuple[Programmed, Refusal | None]:
+        """Return what the xds servers say, and why they do not accept the policy if so."""
         ...
 
 
@@ -61,7 +61,7 @@ def observe(policy: RoutingPolicy, revisions: Iterable[SeenRevision], world: Wor
         else:
             strays.append(Stray(seen.name, seen.uid))
     desired = desired_name(policy)
-    programmed, conflict = world.programmed(policy)
+    programmed, refusal = world.programmed(policy)
     stable = next((k for k in kept if k.name == policy.status.stable_revision and k.name != desired), None)
     return Observation(
         policy=policy,
@@ -71,7 +71,7 @@ def observe(policy: RoutingPolicy, revisions: Iterable[SeenRevision], world: Wor
         classifier=classifier_of(policy, revision_spec(policy), world),
         stable_classifier=classifier_of(policy, stable.spec, world) if stable else None,
         programmed=programmed,
-        conflict=conflict,
+        refusal=refusal,
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pointsman.api.conditions import AcceptedReason, ProgrammedReason, find
 from pointsman.contract import ALWAYS_STRONG
-from pointsman.rollout.observation import Programmed
+from pointsman.rollout.observation import Programmed, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +18,7 @@ Traffic = tuple[tuple[str, int], ...]
 """(revision, weight in permille), sorted."""
 
 _STRONG: Final[Traffic] = ((ALWAYS_STRONG, 1000),)
+_REFUSALS: Final = {reason.value: reason for reason in AcceptedReason if reason.status == "False"}
 _TROUBLE: Final = frozenset({ProgrammedReason.QUARANTINED, ProgrammedReason.REVISION_NOT_FOUND})
 
 
@@ -42,19 +43,20 @@ class Report:
     entry: Entry | None = None
 
 
-def programmed(policy: RoutingPolicy, reports: Sequence[Report]) -> tuple[Programmed, str | None]:
-    """Return the `Programmed` condition, and who holds the policy's hosts if another does.
+def programmed(policy: RoutingPolicy, reports: Sequence[Report]) -> tuple[Programmed, Refusal | None]:
+    """Return the `Programmed` condition, and why the policy is not accepted, if it is not.
 
     Servers that no Envoy of the gateway is connected to have no say, unless none has one.
     """
     heard = [report for report in reports if report.error is None]
     if not heard:
         told = "; ".join(f"{report.url}: {report.error}" for report in reports) or "none is configured"
-        return Programmed(ProgrammedReason.XDS_UNREACHABLE, told), _known_conflict(policy)
+        return Programmed(ProgrammedReason.XDS_UNREACHABLE, told), _known_refusal(policy)
     current = [r.entry for r in heard if r.entry and r.entry.generation >= policy.metadata.generation]
     for entry in current:
-        if entry.reason == AcceptedReason.HOST_CONFLICT:
-            return Programmed(ProgrammedReason.NOT_ACCEPTED, entry.message), entry.message or entry.reason
+        if entry.reason in _REFUSALS:
+            refusal = Refusal(_REFUSALS[entry.reason], entry.message)
+            return Programmed(ProgrammedReason.NOT_ACCEPTED, entry.message), refusal
     connected = [report for report in heard if report.envoys > 0]
     if not connected:
         trouble = [entry for entry in current if entry.reason in _TROUBLE]
@@ -87,9 +89,11 @@ def _of(entry: Entry) -> Programmed:
     return Programmed(reason, f"{entry.reason}: {entry.message}")
 
 
-def _known_conflict(policy: RoutingPolicy) -> str | None:
+def _known_refusal(policy: RoutingPolicy) -> Refusal | None:
     """Return the conflict that was last heard of for this very spec, while nobody can be asked."""
     accepted = find(policy.status.conditions, "Accepted")
     if accepted is None or accepted.reason != AcceptedReason.HOST_CONFLICT:
         return None
-    return accepted.message if accepted.observed_generation == policy.metadata.generation else None
+    if accepted.observed_generation != policy.metadata.generation:
+        return None
+    return Refusal(AcceptedReason.HOST_CONFLICT, accepted.message)

@@ -51,7 +51,7 @@ def next_status(o: Observation, decision: Decision, now: datetime) -> RoutingPol
     status = promote(o) if promoting else o.policy.status
     loaded, programmed = readiness(o), _programmed(o.programmed, moved=promoting)
     found: list[tuple[ConditionReason, str]] = [
-        (AcceptedReason.HOST_CONFLICT, o.conflict) if o.conflict else (AcceptedReason.ACCEPTED, ""),
+        (o.refusal.reason, o.refusal.message) if o.refusal else (AcceptedReason.ACCEPTED, ""),
         (loaded.reason, loaded.message),
         programmed,
         (decision.reason, decision.message),

@@ -26,7 +26,7 @@ def wants(o: Observation) -> frozenset[Want]:
     wanted = _of(o.stable_classifier, proven=True)
     if o.promoted:
         return wanted | _of(o.classifier, proven=True)
-    if o.classifier is None or o.classifier.artifact.bundle is None or o.conflict is not None:
+    if o.classifier is None or o.classifier.artifact.bundle is None or o.refusal is not None:
         return wanted
     if bundle_mismatch(o.policy.spec, o.classifier.artifact.bundle) is not None:
         return wanted

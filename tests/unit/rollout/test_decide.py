@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pointsman.api.conditions import ClassifierReadyReason, ProgrammedReason, find
+from pointsman.api.conditions import AcceptedReason, ClassifierReadyReason, ProgrammedReason, find
 from pointsman.api.v1alpha1.routing_policy import RoutingPolicy, RoutingPolicyStatus, TrafficShare
 from pointsman.rollout.announce import announcements
 from pointsman.rollout.decide import KEEP, Action, decide, surplus
@@ -20,6 +20,7 @@ from pointsman.rollout.observation import (
     Observation,
     Phase,
     Programmed,
+    Refusal,
     Replica,
     Source,
     Stray,
@@ -227,12 +228,19 @@ CASES = {
         observation(kept=(), status=MINE), Action.FREEZE_REVISION, "Promoted", "Loaded", DESIRED, 0.0
     ),
     "a policy whose hosts another holds comes not into force": Case(
-        observation(conflict="chat/older holds llm.example.com"),
+        observation(refusal=Refusal(AcceptedReason.HOST_CONFLICT, "chat/older holds it")),
         Action.NOTHING,
         "NotAccepted",
         "Loaded",
         None,
         30.0,
+    ),
+    "a Secret that goes missing moves no traffic that is in force": Case(
+        observation(status=MINE, refusal=Refusal(AcceptedReason.SECRET_NOT_FOUND, "no Secret keys")),
+        Action.NOTHING,
+        "Promoted",
+        "Loaded",
+        DESIRED,
     ),
     "an xds server that does not answer never blocks a promotion": Case(
         observation(programmed=Programmed(ProgrammedReason.XDS_UNREACHABLE)),

@@ -53,20 +53,22 @@ CASES: dict[str, tuple[list[Report], str, str | None]] = {
     "nobody answers": ([AWAY], "XdsUnreachable", None),
     "nobody is configured": ([], "XdsUnreachable", None),
     "a host conflict": ([says(entry("HostConflict", words="by chat/b"))], "NotAccepted", "by chat/b"),
+    "a missing Secret": ([says(entry("SecretNotFound", words="no keys"))], "NotAccepted", "no keys"),
     "a reason that is not known": ([says(entry("Later"))], "Pending", None),
 }
 
 
 @pytest.mark.parametrize("sentence", CASES)
 def test_summed_up(sentence: str) -> None:
-    """The condition and the conflict are those of the sentence."""
+    """The condition and the refusal are those of the sentence."""
     reports, reason, conflict = CASES[sentence]
-    found, held_by = programmed(policy(), reports)
-    assert (found.reason.value, held_by) == (reason, conflict)
+    found, refusal = programmed(policy(), reports)
+    assert (found.reason.value, refusal and refusal.message) == (reason, conflict)
 
 
 @pytest.mark.parametrize(("generation", "known"), [(2, "chat/b holds it"), (1, None)])
 def test_a_conflict_is_remembered_for_the_same_spec_only(generation: int, known: str | None) -> None:
     """While nobody can be asked, a conflict holds for the spec that it was about, and no other."""
     told = condition(AcceptedReason.HOST_CONFLICT, "chat/b holds it", generation, system_clock())
-    assert programmed(policy(RoutingPolicyStatus(conditions=[told])), [AWAY])[1] == known
+    refusal = programmed(policy(RoutingPolicyStatus(conditions=[told])), [AWAY])[1]
+    assert (refusal and refusal.message) == known

@@ -15,12 +15,11 @@ if TYPE_CHECKING:
 
 async def prune(o: Observation, writer: Writer) -> None:
     """Delete the oldest revisions beyond those that are kept; none that is in force."""
-    metadata = o.policy.metadata
     for kept in surplus(o):
-        await writer.delete_revision(metadata.namespace, metadata.name, kept.name, kept.uid)
+        await writer.delete_revision(o.policy.metadata.namespace, kept.name, kept.uid)
 
 
-async def collect(namespace: str, policy: str, strays: Iterable[Stray], writer: Writer) -> None:
+async def collect(namespace: str, strays: Iterable[Stray], writer: Writer) -> None:
     """Delete what an earlier policy of this name left, where no garbage collector does."""
     for stray in strays:
-        await writer.delete_revision(namespace, policy, stray.name, stray.uid)
+        await writer.delete_revision(namespace, stray.name, stray.uid)

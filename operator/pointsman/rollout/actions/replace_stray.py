@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
 async def replace_stray(o: Observation, writer: Writer) -> None:
     """Delete it; the next tick freezes this policy's own."""
-    metadata = o.policy.metadata
     for stray in o.strays:
         if stray.name == o.desired:
-            await writer.delete_revision(metadata.namespace, metadata.name, stray.name, stray.uid)
+            await writer.delete_revision(o.policy.metadata.namespace, stray.name, stray.uid)

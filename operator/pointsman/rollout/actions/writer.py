@@ -35,11 +35,11 @@ class Writer:
             self._wrote(REVISIONS)
         self._store.put_revision(created)
 
-    async def delete_revision(self, namespace: str, policy: str, name: str, uid: str) -> None:
+    async def delete_revision(self, namespace: str, name: str, uid: str) -> None:
         """Delete this very revision; gone already is fine."""
         await self._client.delete(REVISIONS, name, namespace, uid=uid)
         self._wrote(REVISIONS)
-        self._store.forget_revision(f"{namespace}/{policy}", name, uid)
+        self._store.forget_revision(namespace, name, uid)
 
     async def patch_status(
         self, namespace: str, name: str, patch: Mapping[str, Any], resource_version: str
