@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from pointsman.clock import system_clock
-from pointsman.kube.client import EVERYTHING
+from pointsman.kube.client import EVERYTHING, WATCH_S
 from pointsman.kube.errors import Gone, KubeError
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Informer:
         on_change: Callable[[Change], None] | None = None,
         reduce: Callable[[Object], Object] = without_managed_fields,
         clock: Clock = system_clock,
+        watch_s: int = WATCH_S,
     ) -> None:
         self._client = client
         self._resource = resource
@@ -77,6 +78,7 @@ class Informer:
         self._on_change = on_change
         self._reduce = reduce
         self._clock = clock
+        self._watch_s = watch_s
         self._objects: dict[str, Object] = {}
         self._version: str | None = None
         self._failure = ""
@@ -99,8 +101,6 @@ class Informer:
                     await self._watch()
                 except KubeError as error:
                     self._failed(error)
-                    if isinstance(error, Gone):
-                        continue
                 else:
                     if time.monotonic() - started > WATCH_LEAST_S:
                         continue
@@ -127,7 +127,11 @@ class Informer:
         ends = self._client.metrics.watch_ends
         try:
             events = self._client.watch(
-                self._resource, self._version or "", namespace=self._namespace, selector=self._selector
+                self._resource,
+                self._version or "",
+                namespace=self._namespace,
+                selector=self._selector,
+                timeout_s=self._watch_s,
             )
             async with aclosing(events):
                 async for event in events:
