@@ -16,6 +16,7 @@ from pointsman.lab.process import LOCALHOST, free_port
 RATE = 200.0
 BLOCK = 2000
 BLOCKS = 5
+_TYPES = "type.googleapis.com/envoy.extensions"
 
 
 @dataclass
@@ -64,7 +65,7 @@ async def _blocks(rig: Rig, straight: Envoy, say: Callable[[str], None]) -> dict
         figures.straight.append(base)
         figures.ratio.append((used["envoy"] + used["triton"]) / base)
         say(
-            f"block {block + 1}/{BLOCKS}: routed {used['envoy']:.3f} (Envoy) + {used['triton']:.3f} (Triton), "
+            f"block {block + 1}/{BLOCKS}: {used['envoy']:.3f} (Envoy) + {used['triton']:.3f} (Triton), "
             f"straight {base:.3f} ms CPU a request: {figures.ratio[-1]:.2f} x"
         )
     result = {
@@ -76,9 +77,7 @@ async def _blocks(rig: Rig, straight: Envoy, say: Callable[[str], None]) -> dict
         "ratio": spread(figures.ratio),
         "reasons": dict(reasons),
     }
-    say(
-        f"ratio min/median/max: {'/'.join(f'{v:.2f}' for v in spread(figures.ratio).values())}; {dict(reasons)}"
-    )
+    say(f"ratio min/median/max: {'/'.join(f'{v:.2f}' for v in spread(figures.ratio).values())}")
     return result
 
 
@@ -96,7 +95,7 @@ def passthrough(rig: Rig) -> dict[str, Any]:
     """Return the bootstrap of an Envoy that does nothing but pass requests to the strong tier."""
     host, _, port = rig.stack.address("tier-strong").partition(":")
     manager = {
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "@type": f"{_TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "straight",
         "route_config": {
             "virtual_hosts": [
@@ -110,9 +109,7 @@ def passthrough(rig: Rig) -> dict[str, Any]:
         "http_filters": [
             {
                 "name": "envoy.filters.http.router",
-                "typed_config": {
-                    "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
-                },
+                "typed_config": {"@type": f"{_TYPES}.filters.http.router.v3.Router"},
             }
         ],
     }

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
-from stack import POLICIES, REVISIONS, Bundle, condition, config_map
 
 from bench.rig import Rig, lab, resident_mb
+from stack import POLICIES, REVISIONS, Bundle, condition, config_map
 
 POLICY_COUNT = 200
 BUNDLES = 20
@@ -21,7 +21,7 @@ REST_S = 60.0
 
 
 async def measure(say: Callable[[str], None]) -> dict[str, Any]:
-    """Apply the fleet, wait until all are Ready, look at memory, then at 60 s of rest, then delete a model."""
+    """Apply the fleet, wait until all are Ready; look at memory, at 60 s of rest, at a deleted model."""
     with lab() as rig:
         return await asyncio.to_thread(_measure, rig, say)
 

@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from stack import Bundle, Stack, config_map, pointsman
-
 from pointsman.routers import dataset
+from stack import Bundle, Stack, config_map, pointsman
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = REPOSITORY / "data" / "mmlu-pro"

@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from stack import POLICIES, Stack, endless
-
 from bench.rig import HOST, Rig, lab, quantile
 from pointsman.contract import ALWAYS_STRONG
 from pointsman.lab.load import Load, Outcome
+from stack import POLICIES, Stack, endless
 
 RATE = 200.0
 CHANGES = 120
@@ -46,7 +45,7 @@ async def _flip(rig: Rig, revision: str, say: Callable[[str], None]) -> dict[str
         load.outcomes.clear()
         if change % 20 == 19:
             say(
-                f"{change + 1}/{CHANGES} changes: p50 {quantile(lags, 0.5) * 1000:.0f} ms, worst {max(lags) * 1000:.0f} ms"
+                f"{change + 1}/{CHANGES}: p50 {quantile(lags, 0.5) * 1000:.0f}, worst {max(lags) * 1000:.0f} ms"
             )
     load.stop()
     await sending
@@ -62,7 +61,7 @@ async def _flip(rig: Rig, revision: str, say: Callable[[str], None]) -> dict[str
 
 
 def _lag(outcomes: list[Outcome], old: str, written: float) -> float:
-    """Return how long after the write the last answer under the old weights arrived (its decision was earlier)."""
+    """Return when the last answer under the old weights came, after the write; its decision was earlier."""
     late = [outcome.done_at - written for outcome in outcomes if outcome.revision == old]
     return max([0.0, *late])
 

@@ -59,19 +59,21 @@ class Stack:
 
     def status(self) -> dict[str, Any]:
         """Return `pointsman lab status --json`."""
-        return json.loads(
+        status: dict[str, Any] = json.loads(
             pointsman("lab", "status", "--state", str(self.state), "--json", check=False).stdout
         )
+        return status
 
     def part(self, name: str) -> dict[str, Any]:
         """Return one part's status."""
-        return self.status()["parts"][name]
+        part: dict[str, Any] = self.status()["parts"][name]
+        return part
 
     def kill(self, name: str) -> int:
         """`kill -9` a part; return how often it had been restarted before."""
         part = self.part(name)
         os.kill(part["pid"], signal.SIGKILL)
-        return part["restarts"]
+        return int(part["restarts"])
 
     def back(self, name: str, restarts: int, deadline_s: float = 30) -> dict[str, Any]:
         """Wait until a killed part is restarted and healthy."""
@@ -151,7 +153,8 @@ class Stack:
 
     def get(self, name: str) -> dict[str, Any]:
         """Return a policy."""
-        return self.kube.get(f"{POLICIES.format('default')}/{name}")
+        policy: dict[str, Any] = self.kube.get(f"{POLICIES.format('default')}/{name}")
+        return policy
 
     def revisions(self, policy: str) -> list[dict[str, Any]]:
         """Return the revisions of a policy."""
@@ -188,11 +191,7 @@ class Stack:
 
     def evaluator(self, path: str) -> Any:
         """GET a path of the evaluator."""
-        return (
-            httpx.get(f"http://{self.address('evaluator')}{path}", timeout=10)
-            .raise_for_status()
-            .json()
-        )
+        return httpx.get(f"http://{self.address('evaluator')}{path}", timeout=10).raise_for_status().json()
 
     def stats(self, pattern: str) -> dict[str, int]:
         """Return Envoy's counters whose names match."""

@@ -21,12 +21,15 @@ async def until(
 ) -> T: ...
 @overload
 async def until(
-    condition: Callable[[], T], deadline_s: float = ..., every_s: float = ..., what: str = ...
+    condition: Callable[[], T | None], deadline_s: float = ..., every_s: float = ..., what: str = ...
 ) -> T: ...
 async def until(
-    condition: Callable[[], T | Awaitable[T]], deadline_s: float = 10.0, every_s: float = 0.02, what: str = ""
+    condition: Callable[[], T | Awaitable[T | None] | None],
+    deadline_s: float = 10.0,
+    every_s: float = 0.02,
+    what: str = "",
 ) -> T:
-    """Return the first truthy value of `condition`; raise `NotInTimeError` with the last value after `deadline_s`."""
+    """Return the first truthy value of `condition`; raise `NotInTimeError` after `deadline_s`."""
     end = time.monotonic() + deadline_s
     while True:
         value = condition()
@@ -34,12 +37,12 @@ async def until(
         if result:
             return result
         if time.monotonic() > end:
-            raise NotInTimeError(f"{what or condition!r} not true within {deadline_s} s; last value: {result!r}")
+            raise NotInTimeError(_late(what or repr(condition), deadline_s, result))
         await asyncio.sleep(every_s)
 
 
 def until_sync(
-    condition: Callable[[], T], deadline_s: float = 10.0, every_s: float = 0.02, what: str = ""
+    condition: Callable[[], T | None], deadline_s: float = 10.0, every_s: float = 0.02, what: str = ""
 ) -> T:
     """Like `until`, for tests without an event loop."""
     end = time.monotonic() + deadline_s
@@ -48,5 +51,9 @@ def until_sync(
         if result:
             return result
         if time.monotonic() > end:
-            raise NotInTimeError(f"{what or condition!r} not true within {deadline_s} s; last value: {result!r}")
+            raise NotInTimeError(_late(what or repr(condition), deadline_s, result))
         time.sleep(every_s)
+
+
+def _late(what: str, deadline_s: float, last: object) -> str:
+    return f"{what} not true within {deadline_s} s; last value: {last!r}"

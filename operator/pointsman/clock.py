@@ -1,4 +1,4 @@
-"""The only place that reads the wall clock; everything else takes a `Clock` (or a `datetime`) as a parameter."""
+"""The only place that reads the wall clock; all else takes a `Clock` (or a `datetime`) as a parameter."""
 
 from __future__ import annotations
 

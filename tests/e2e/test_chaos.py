@@ -113,12 +113,12 @@ async def test_an_envoy_restart_serves_again_within_three_seconds(
         died_at = asyncio.get_running_loop().time()
         await asyncio.to_thread(stack.kill, "envoy")
         served = await until(
-            lambda: next((o for o in load.outcomes if o.status == 200 and o.sent_at > died_at + 0.05), None),
+            lambda: [o for o in load.outcomes if o.status == 200 and o.sent_at > died_at + 0.05],
             10,
             what="served again",
         )
     finally:
         load.stop()
         await sending
-    assert served.done_at - died_at <= 4.0, "1 s until it is restarted, 3 s until it serves"
+    assert served[0].done_at - died_at <= 4.0, "1 s until it is restarted, 3 s until it serves"
     assert condition(await asyncio.to_thread(stack.ready, routed), "Programmed")["status"] == "True"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import aiohttp
 
 from pointsman.contract import ALWAYS_STRONG, Reason
@@ -90,14 +92,12 @@ async def test_the_older_policy_holds_a_host_and_model(stack: Stack) -> None:
     stack.apply(first)
     stack.ready("holder")
     stack.apply(stack.policy("intruder", host="held.example.com"))
-    found = until_sync(
-        lambda: (
-            condition(stack.get("intruder"), "Accepted").get("reason") == "HostConflict"
-            and stack.get("intruder")
-        ),
-        20,
-    )
-    assert "default/holder" in condition(found, "Accepted")["message"]
+
+    def accepted() -> dict[str, Any]:
+        return condition(stack.get("intruder"), "Accepted")
+
+    until_sync(lambda: accepted().get("reason") == "HostConflict", 20)
+    assert "default/holder" in accepted()["message"]
     assert {o.tier for o in await _ask(stack, "held.example.com")} == {"cheap"}
     stack.drop("holder")
     stack.ready("intruder")
@@ -105,7 +105,7 @@ async def test_the_older_policy_holds_a_host_and_model(stack: Stack) -> None:
 
 
 async def test_one_broken_policy_never_stops_the_others(stack: Stack, bundle: Bundle) -> None:
-    """Of 20 policies one has a bundle with the wrong digest: 19 become Ready, it says why and serves strong."""
+    """Of 20 policies one has a wrong digest: 19 become Ready, that one says why and serves strong."""
     stack.apply(config_map("many-bundle", bundle))
     good = [f"many-{i}" for i in range(19)]
     for name in good[:4]:

@@ -1,4 +1,4 @@
-"""The plan: values that say completely what one gateway's Envoys shall serve. Frozen, hashable, free of I/O."""
+"""The plan: values that say completely what one gateway's Envoys shall serve. Frozen, hashable."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ class TierPlan:
     idle_timeout_ms: int
     total_timeout_ms: int
     namespace: str
-    """Namespace of the policy: two tenants never share a listener, so neither sees the other's key or statistics."""
+    """The policy's: two tenants never share a listener, so neither meets the other's key or statistics."""
 
     @property
     def id(self) -> str:
-        """Content name: Envoy's cluster and internal listener are named after it, so unchanged tiers are untouched."""
+        """Content name, of Envoy's cluster and internal listener: unchanged tiers stay untouched."""
         return f"{self.name}-{_digest_of(self)}"
 
 
@@ -104,7 +104,7 @@ class ClassifierPlan:
 
 @dataclass(frozen=True, slots=True)
 class ArmPlan:
-    """One revision and its share of the traffic. Without classifier and pin, everything goes to the last tier."""
+    """One revision and its share of the traffic. Without classifier and pin, the last tier serves all."""
 
     revision: str
     weight_permille: int
@@ -152,7 +152,7 @@ class GatewayPlan:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Why a policy is not (fully) in the plan: a reason of the `Accepted` or `Programmed` condition, and words."""
+    """Why a policy is not (fully) in the plan: a reason of `Accepted` or `Programmed`, and words."""
 
     policy: str
     reason: str
