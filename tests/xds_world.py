@@ -1,4 +1,4 @@
-"""One gateway with everything real: API server, `pointsman xds` as a process of its own, Envoy, an upstream."""
+"""One gateway with everything real: API server, `pointsman xds` as a process, Envoy, an upstream."""
 
 from __future__ import annotations
 

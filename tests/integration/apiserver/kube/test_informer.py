@@ -55,7 +55,7 @@ def value(informer: Informer, namespace: str, name: str) -> str | None:
 
 def relists(client: KubeClient) -> float:
     """Return how many lists were read."""
-    return client.metrics.relists.labels("configmaps")._value.get()
+    return float(client.metrics.relists.labels("configmaps")._value.get())
 
 
 async def test_changes_arrive_in_the_store_and_in_the_callback(client: KubeClient, namespace: str) -> None:

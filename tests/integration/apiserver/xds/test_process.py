@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -38,7 +39,7 @@ async def test_one_status_write_moves_the_traffic_at_once(world: World) -> None:
         for weights, tier in (({"p_1": 1000}, "cheap"), ({"always_strong": 1000}, "strong")) * 3:
             started = time.monotonic()
             await world.traffic("p", **weights)
-            await until(lambda tier=tier: same(world.served_by("p"), tier))
+            await until(partial(same, world, "p", tier))
             took.append(time.monotonic() - started)
         assert max(took) < 1
         entry = await until(lambda: programmed(world, "p"))
@@ -111,7 +112,7 @@ async def test_traffic_to_a_revision_that_is_not_there_keeps_the_last_plan(world
         await until(lambda: reason(world, "p", "RevisionNotFound"))
         assert await world.served_by("p") == "strong"
         await world.revision(made, "p-1", "cheap")
-        await until(lambda: same(world.served_by("p"), "cheap"))
+        await until(lambda: same(world, "p", "cheap"))
 
 
 async def test_the_younger_of_two_that_want_the_same_is_told_so(world: World) -> None:
@@ -123,7 +124,7 @@ async def test_the_younger_of_two_that_want_the_same_is_told_so(world: World) ->
         body = {"apiVersion": POLICIES.api_version, "kind": POLICIES.kind, "metadata": {"name": "q"}}
         await world.admin.create(POLICIES, body | {"spec": spec}, world.namespace)
         await until(lambda: reason(world, "q", "HostConflict"))
-        assert (await programmed(world, "p")) is not None
+        assert await programmed(world, "p")
 
 
 async def test_a_deleted_policy_is_served_no_more(world: World) -> None:
@@ -166,7 +167,7 @@ async def test_an_api_server_that_is_away_changes_nothing(world: World) -> None:
         assert await world.served_by("p") == "strong"
         assert await world.metric("pointsman_xds_pushes_total") == pushes
         await world.traffic("p", p_1=1000)
-        await until(lambda: same(world.served_by("p"), "cheap"), 20)
+        await until(lambda: same(world, "p", "cheap"), 20)
 
 
 async def test_nothing_is_served_before_the_caches_have_synced(world: World) -> None:
@@ -183,7 +184,7 @@ async def test_nothing_is_served_before_the_caches_have_synced(world: World) -> 
             assert (await world.told())["synced"] is False
             again = world.plane.apiserver.start()
             await asyncio.to_thread(again.wait_ready)
-            await until(lambda: same(world.served_by("p"), "strong"), 20)
+            await until(lambda: same(world, "p", "strong"), 20)
             assert http_get(world.http, "/readyz")[0] == 200
     finally:
         assert child.stop() == 0
@@ -212,16 +213,16 @@ async def test_an_address_that_is_taken_is_said_so(world: World) -> None:
     assert "address" in (world.state / "log" / "xds.log").read_text("utf-8")
 
 
-async def programmed(world: World, policy: str) -> dict[str, object] | None:
-    """Return a policy's entry once Envoy has acknowledged it."""
+async def programmed(world: World, policy: str) -> dict[str, Any]:
+    """Return a policy's entry once Envoy has acknowledged it, else an empty one."""
     entry = await world.entry_of(policy)
-    return entry if entry.get("programmed") else None
+    return entry if entry.get("programmed") else {}
 
 
-async def reason(world: World, policy: str, wanted: str) -> dict[str, object] | None:
-    """Return a policy's entry once it has this reason."""
+async def reason(world: World, policy: str, wanted: str) -> dict[str, Any]:
+    """Return a policy's entry once it has this reason, else an empty one."""
     entry = await world.entry_of(policy)
-    return entry if entry.get("reason") == wanted else None
+    return entry if entry.get("reason") == wanted else {}
 
 
 async def synced(world: World) -> bool:
@@ -234,6 +235,6 @@ async def status(world: World, policy: str, wanted: int) -> bool:
     return (await world.ask(policy)).status_code == wanted
 
 
-async def same(found: object, wanted: object) -> bool:
-    """Tell whether an awaitable yields this."""
-    return await found == wanted  # type: ignore[misc]
+async def same(world: World, policy: str, wanted: str) -> bool:
+    """Tell whether this tier answers for a policy."""
+    return await world.served_by(policy) == wanted
