@@ -139,6 +139,7 @@ def entry(metadata: dict[str, Any] | None = None, **changes: Any) -> HTTPAccessL
     if "ttft_us" in changes:
         common.time_to_first_downstream_tx_byte.FromMicroseconds(changes["ttft_us"])
     common.upstream_cluster = changes.get("cluster", "tier")
+    common.route_name = changes.get("route", "")
     common.upstream_request_attempt_count = changes.get("attempts", 1)
     common.stream_id = "stream-1"
     common.access_log_type = changes.get("type", AccessLogType.DownstreamEnd)

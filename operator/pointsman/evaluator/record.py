@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from pointsman.contract import METADATA_NAMESPACE, Header, Key, Reason
+from pointsman.contract import ANSWER, DECISION, METADATA_NAMESPACE, Header, Key, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from envoy.data.accesslog.v3.accesslog_pb2 import HTTPAccessLogEntry
     from google.protobuf.duration_pb2 import Duration
-    from google.protobuf.struct_pb2 import Value
+    from google.protobuf.struct_pb2 import Struct
 
 DOWNSTREAM_END: Final = (0, 6)
 """`access_log_type` of an entry that ends a request: NotSet (older Envoys) and DownstreamEnd."""
+FALLBACK_ROUTE: Final = "fallback"
+"""Last part of the name of a policy's route for what no script could place: `namespace/name/fallback`."""
 LONGEST_NAME: Final = 512
 """Longer values of names are cut: nothing that a sender controls grows the store without bound."""
 MOST_TOKENS: Final = 1 << 31
@@ -87,8 +90,8 @@ def parse(entry: HTTPAccessLogEntry, node: str) -> AccessRecord | None:
     common, request, response = entry.common_properties, entry.request, entry.response
     if common.intermediate_log_entry or common.access_log_type not in DOWNSTREAM_END:
         return None
-    found: Mapping[str, Value] = common.metadata.filter_metadata[METADATA_NAMESPACE].fields
-    policy = _text(found, Key.POLICY)
+    found = _known(common.metadata.filter_metadata)
+    policy = _text(found, Key.POLICY) or _policy_of_route(common.route_name)
     served = _text(found, Key.SERVED_TIER) or response.response_headers.get(Header.SERVED_TIER, "")
     reason = _text(found, Key.REASON)
     if not reason and (policy or common.upstream_cluster):
@@ -126,33 +129,56 @@ def parse(entry: HTTPAccessLogEntry, node: str) -> AccessRecord | None:
     )
 
 
+def _policy_of_route(name: str) -> str:
+    """Return the policy whose fallback served a request that no script placed: routes bear its name."""
+    policy, _, kind = name.rpartition("/")
+    return policy[:LONGEST_NAME] if kind == FALLBACK_ROUTE and policy.count("/") == 1 else ""
+
+
 def _micros(duration: Duration) -> int:
     return int(duration.seconds * 1_000_000 + duration.nanos // 1000)
 
 
-def _text(found: Mapping[str, Value], key: Key) -> str:
+def _known(metadata: Mapping[str, Struct]) -> dict[str, Any]:
+    """Return what the scripts said: plain values, and those of the two records (JSON objects as text)."""
+    if METADATA_NAMESPACE not in metadata:
+        return {}
+    found: dict[str, Any] = {}
+    for key, value in metadata[METADATA_NAMESPACE].fields.items():
+        kind = value.WhichOneof("kind")
+        found[key] = getattr(value, kind) if kind else None
+    for record in (DECISION, ANSWER):
+        try:
+            said = json.loads(found.get(record, "{}"))
+        except (TypeError, ValueError, RecursionError):
+            continue
+        if isinstance(said, dict):
+            found |= said
+    return found
+
+
+def _text(found: Mapping[str, Any], key: Key) -> str:
     value = found.get(key.value)
-    return value.string_value[:LONGEST_NAME] if value is not None else ""
+    # A lone surrogate (half an escaped emoji) is no text that could be stored.
+    return value[:LONGEST_NAME].encode(errors="replace").decode() if isinstance(value, str) else ""
 
 
-def _number(found: Mapping[str, Value], key: Key) -> float | None:
+def _number(found: Mapping[str, Any], key: Key) -> float | None:
     """Return a finite number; a number that came as a string is one too (Lua mixes them)."""
     value = found.get(key.value)
-    if value is None:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
-    kind = value.WhichOneof("kind")
     try:
-        number = float(value.string_value) if kind == "string_value" else float(value.number_value)
-    except ValueError:
+        number = float(value)
+    except (ValueError, OverflowError):
         return None
-    return number if kind in ("number_value", "string_value") and math.isfinite(number) else None
+    return number if math.isfinite(number) else None
 
 
-def _count(found: Mapping[str, Value], key: Key) -> int | None:
+def _count(found: Mapping[str, Any], key: Key) -> int | None:
     number = _number(found, key)
     return round(number) if number is not None and 0 <= number <= MOST_TOKENS else None
 
 
-def _flag(found: Mapping[str, Value], key: Key) -> bool:
-    value = found.get(key.value)
-    return value is not None and (value.bool_value or _number(found, key) == 1)
+def _flag(found: Mapping[str, Any], key: Key) -> bool:
+    return found.get(key.value) is True or _number(found, key) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -29,9 +30,20 @@ FULL: dict[str, Any] = {
 }
 
 
-def test_every_field_is_read() -> None:
-    """What the scripts and Envoy wrote arrives under its own name."""
-    found = parse(entry(FULL, ttft_us=90_000, attempts=2, session="s-1"), "envoy-1")
+DECIDED = {
+    key: FULL[key] for key in ("revision", "tier", "reason", "score", "intent", "decision_us", "captured")
+}
+ANSWERED = {key: value for key, value in FULL.items() if key not in DECIDED and key != "policy"}
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{"policy": FULL["policy"], "decision": json.dumps(DECIDED), "answer": json.dumps(ANSWERED)}, FULL],
+    ids=["records", "single values"],
+)
+def test_every_field_is_read(metadata: dict[str, Any]) -> None:
+    """What the scripts and Envoy wrote arrives under its own name, in records or as single values."""
+    found = parse(entry(metadata, ttft_us=90_000, attempts=2, session="s-1"), "envoy-1")
     assert found is not None
     assert (found.node, found.request_id, found.start_us) == ("envoy-1", "request-1", START_US)
     assert (found.duration_us, found.ttft_us, found.end_us) == (200_000, 90_000, START_US + 200_000)
@@ -96,6 +108,25 @@ CASES: list[tuple[str, dict[str, Any] | None, dict[str, Any], dict[str, Any]]] =
         {"score": True, "tier": 7, "stream": "1"},
         {},
         {"score": None, "tier": "", "stream": True},
+    ),
+    (
+        "served by the fallback route, without metadata",
+        None,
+        {"route": "chat/support/fallback", "served_header": "strong"},
+        {"policy": "chat/support", "reason": "script_error", "label_tier": "strong"},
+    ),
+    ("another route's name", None, {"route": "cheap-0123/x"}, {"policy": "", "reason": "script_error"}),
+    (
+        "a record that is no JSON",
+        {"policy": "p/q", "decision": '{"reason":"sc', "answer": "7"},
+        {},
+        {"policy": "p/q", "reason": "script_error"},
+    ),
+    (
+        "a record of odd values",
+        {"decision": r'{"reason":"score","tier":"\ud800","score":1e999,"intent":[]}'},
+        {},
+        {"reason": "score", "tier": "?", "score": None, "intent": ""},
     ),
     ("no request id", FULL, {"request_id": ""}, {"request_id": "stream-1"}),
     ("endless names", {"tier": "t" * 9999}, {}, {"tier": "t" * 512}),
