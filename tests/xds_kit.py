@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pointsman.lab.pki import Authority
     from pointsman.plan.types import PolicyPlan, SecretName
 
-TIMING = Timing(warm=0.1, patience=1.0, linger=0.5)
+TIMING = Timing(warm=0.1, patience=1.0, retry=1.0, linger=0.5)
 NOWHERE = "127.0.0.1:9"
 """Discard: nobody listens. Access logs and captures go there."""
 

@@ -9,7 +9,7 @@ from pointsman.plan.types import GatewayPlan
 from pointsman.xds.marks import marked
 from pointsman.xds.snapshot import Snapshot, Versioner, snapshot
 from pointsman.xds.translate import names, secret, secret_names, translate
-from pointsman.xds.types import ROUTE, SECRET
+from pointsman.xds.types import CLUSTER, LISTENER, ROUTE, SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,15 +41,8 @@ class Compiler:
         }
         return snapshot({**whole.resources, ROUTE: routes})
 
-
-def resource_names(plan: PolicyPlan) -> frozenset[str]:
-    """Return names of clusters, listeners and secrets that are in a snapshot because of a policy."""
-    found: set[str] = set()
-    for arm in (*plan.arms, *plan.warm):
-        if arm.classifier is not None:
-            found.add(arm.classifier.triton.id)
-        for tier in arm.tiers:
-            found |= {names.tier_listener(tier), names.upstream_cluster(tier)}
-            if tier.api_key is not None:
-                found.add(tier.api_key.resource)
-    return frozenset(found)
+    def names(self, plan: PolicyPlan) -> frozenset[str]:
+        """Return names of clusters, listeners and secrets that are there because of a policy."""
+        messages = translate(GatewayPlan(self._gateway, (plan,)), self._options)
+        found = {name for type_url in (CLUSTER, LISTENER) for name in messages[type_url]}
+        return frozenset(found - {names.ENTRY} | {name.resource for name in secret_names(plan)})

@@ -42,6 +42,8 @@ class Timing:
     """A new cluster that asks DNS is acknowledged before it is usable: routes follow this much later."""
     patience: float = 2.0
     """How long routes wait for Envoy to ask for a secret that its clusters name."""
+    retry: float = 10.0
+    """What was refused for no policy's fault (a port that is taken, say) is sent again after this."""
     linger: float = 30.0
     """A request keeps the routes that it began with: what those name is removed this much later."""
 
@@ -126,29 +128,23 @@ class DeltaStream:
         self._types: dict[str, _Type] = {}
         self._target: Snapshot | None = None
         self._nonce = 0
-        self._held = False
+        self._held_until: float | None = None
         self._warm_at = 0.0
         self._asked_by: float | None = None
         self._remove_at: float | None = None
         self._unasked: set[str] = set()
         self.applied: str | None = None
-        """Version of the last snapshot that the client has wholly, removals aside."""
+        """Version of the target once the client has it wholly, removals aside; None until then."""
         self.due: float | None = None
         """When to call `pump` again though nothing happened."""
-
-    @property
-    def initial(self) -> Mapping[str, str]:
-        """Route versions that the client knows: after a reconnect, what it brought along."""
-        state = self._types.get(ROUTE)
-        return dict(state.known) if state else {}
 
     def retarget(self, target: Snapshot) -> None:
         """From now on bring the client to this snapshot."""
         if self._target is not None and target.version == self._target.version:
             return
         self._target = target
-        self._held = False
-        self._asked_by = self._remove_at = None
+        self._held_until = None
+        self._asked_by = self._remove_at = self.applied = None
 
     def receive(self, request: Incoming, now: float) -> Verdict | None:
         """Take one request; return what it says about an earlier response, if it does."""
@@ -177,7 +173,8 @@ class DeltaStream:
         else:
             # Envoy may have taken the good part of it: send all of it again, whatever the target will be.
             state.known.update(dict.fromkeys((*flight.sent, *flight.removed), _UNSURE))
-            self._held = self._target is not None and flight.target == self._target.version
+            if self._target is not None and flight.target == self._target.version:
+                self._held_until = now + self._timing.retry
         names = frozenset(flight.sent) | flight.removed
         return Verdict(request.type_url, flight.target, request.error, names)
 
@@ -205,8 +202,12 @@ class DeltaStream:
     def pump(self, now: float) -> list[Outgoing]:
         """Return what to send now, in order."""
         self.due = None
-        if self._target is None or self._held:
+        if self._target is None:
             return []
+        if self._held_until is not None and now < self._held_until:
+            self.due = self._held_until
+            return []
+        self._held_until = None
         out: list[Outgoing] = []
         for stage in ADDED_FIRST:
             out += [response for t in stage for response in self._updates(t, self._target)]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from pointsman.xds.compile import resource_names
 from pointsman.xds.delta import DeltaStream, Timing
 from pointsman.xds.marks import plans_in
 from pointsman.xds.quarantine import Quarantine, form
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from pointsman.plan.types import PolicyPlan
+    from pointsman.xds.compile import Compiler
     from pointsman.xds.delta import Incoming, Outgoing, Verdict
     from pointsman.xds.metrics import XdsMetrics
     from pointsman.xds.snapshot import Snapshot
@@ -48,12 +48,12 @@ class Envoy:
 
 
 class Gateway:
-    """One `node.cluster`. `compiled` makes a snapshot; `changed` is told when the state may have changed."""
+    """One `node.cluster`. `changed` is told when the state may have changed."""
 
     def __init__(
         self,
         name: str,
-        compiled: Callable[[Mapping[str, PolicyPlan]], Snapshot],
+        compiler: Compiler,
         metrics: XdsMetrics,
         changed: Callable[[], None],
         timing: Timing | None = None,
@@ -61,7 +61,7 @@ class Gateway:
         self.name = name
         self.envoys: list[Envoy] = []
         self.desired: Mapping[str, PolicyPlan] = {}
-        self._compiled = compiled
+        self._compiler = compiler
         self._metrics = metrics
         self._changed = changed
         self._timing = timing or Timing()
@@ -69,7 +69,7 @@ class Gateway:
         self._snapshot: Snapshot | None = None
         self._number = -1
         self._versions: OrderedDict[str, int] = OrderedDict()
-        self._waiting: list[float] = []
+        self._waiting: deque[float] = deque(maxlen=1000)
 
     # -- what is wanted --------------------------------------------------------------------------------------
 
@@ -78,7 +78,7 @@ class Gateway:
     ) -> None:
         """Serve these plans. `since`: monotonic time of the event that they came from, for the metric."""
         self.desired = dict(plans)
-        if since is not None:
+        if since is not None and self.envoys:
             self._waiting.append(since)
         self._quarantine.desire(plans, urgent)
         self._publish()
@@ -130,7 +130,7 @@ class Gateway:
         for response in responses:
             envoy.sent[response.nonce] = now
             self._metrics.pushes.labels(self.name, SHORT[response.type_url]).inc()
-        if envoy.stream.applied != before:
+        if envoy.stream.applied is not None and envoy.stream.applied != before:
             envoy.established, envoy.odd, envoy.error = True, False, ""
             self._publish()
         return responses
@@ -149,16 +149,18 @@ class Gateway:
         number = self._versions.get(verdict.target)
         if number is None or envoy.odd:
             return
-        self._quarantine.nacked(number, envoy.error, self._suspects(verdict))
-        envoy.odd = bool(self._quarantine.complaint)
+        envoy.odd = not self._quarantine.nacked(number, envoy.error, self._suspects(verdict))
         self._publish()
 
     def _suspects(self, verdict: Verdict) -> frozenset[str] | None:
-        """Return whose resources were refused: those that Envoy names, if it names any."""
+        """Return whose resources were refused: those that Envoy names, if it names any. None: anybody's."""
+        if verdict.type_url == ROUTE:
+            return None  # one resource of all policies
         named = {name for name in verdict.names if name in (verdict.error or "")}
         refused = named or verdict.names
-        found = {key for key, plan in self._quarantine.target.items() if refused & resource_names(plan)}
-        return frozenset(found) or None
+        target = self._quarantine.target
+        found = frozenset(key for key, plan in target.items() if refused & self._compiler.names(plan))
+        return found if found or named else None
 
     def _learn(self, versions: Iterable[str]) -> None:
         for version in versions:
@@ -171,23 +173,26 @@ class Gateway:
         """Bring Envoys to the quarantine's target and tell it when all have it, until nothing moves."""
         quarantine = self._quarantine
         while quarantine.number:
-            if self._number != quarantine.number and not self._retarget():
+            number = quarantine.number
+            if self._number != number and not self._retarget():
+                if quarantine.number == number:
+                    break
                 continue
             if not self._everyone_has(self._snapshot):
                 break
             self._observe_acknowledged()
-            quarantine.acked(quarantine.number)
-            if self._number == quarantine.number:
+            quarantine.acked(number)
+            if quarantine.number == number:
                 break
         self._metrics.quarantined.labels(self.name).set(len(quarantine.held))
         self._changed()
 
     def _retarget(self) -> bool:
-        """Compile the target and give it to the streams; False: look again, there may be another target."""
+        """Compile the target and give it to the streams; False: it cannot be, its culprit is looked for."""
         quarantine = self._quarantine
         started = time.monotonic()
         try:
-            made = self._compiled(quarantine.target)
+            made = self._compiler(quarantine.target)
             problem = "; ".join(inconsistencies(made)[:3])
         except Exception as error:  # whatever a plan breaks, it breaks for its own policy alone
             log.exception("gateway %s: the plans cannot be translated", self.name)
@@ -195,9 +200,8 @@ class Gateway:
         self._metrics.compile.observe(time.monotonic() - started)
         if problem:
             self._metrics.uncompiled.labels(self.name).inc()
-            number = self._number = quarantine.number
-            quarantine.nacked(number, problem)
-            return number == quarantine.number
+            quarantine.nacked(quarantine.number, problem)
+            return False
         self._snapshot, self._number = made, quarantine.number
         self._versions[made.version] = self._number
         self._versions.move_to_end(made.version)
@@ -210,7 +214,9 @@ class Gateway:
         return True
 
     def _everyone_has(self, target: Snapshot | None) -> bool:
-        counted = [envoy for envoy in self.envoys if not envoy.odd]
+        # A stream that broke without a word may linger beside its Envoy's next one.
+        newest = {envoy.node: envoy for envoy in self.envoys}
+        counted = [envoy for envoy in newest.values() if not envoy.odd]
         counted = [envoy for envoy in counted if envoy.established] or counted
         return (
             target is not None
@@ -236,10 +242,11 @@ class Gateway:
                 "NoEnvoy",
                 f"no Envoy of gateway {self.name} is connected; start one with node.cluster {self.name}",
             )
+        error = next((envoy.error for envoy in self.envoys if envoy.odd), "")
         good, wanted = self._quarantine.good.get(key), self.desired.get(key)
-        if wanted and good and form(good) == form(wanted) and any(e.established for e in self.envoys):
+        served = any(envoy.established for envoy in self.envoys)
+        if wanted and good and form(good) == form(wanted) and served and not error:
             return True, "Acknowledged", ""
-        error = next((envoy.error for envoy in self.envoys if envoy.error), "")
         return False, "Pending", error or "Envoy has yet to acknowledge it"
 
 

@@ -71,7 +71,7 @@ class Quarantine:
         """Know that an Envoy brought these policies' present plans along, from before our own start."""
         for key in keys:
             wish = self._wish(key)
-            if wish is not None and key not in self.good:
+            if wish is not None and key not in self.good and key not in self.held:
                 self.good[key] = wish
         if not self._searching:
             self._try(self._changed(self._desired.keys() | self.good.keys()))
@@ -85,14 +85,17 @@ class Quarantine:
         self._trial = frozenset()
         self._next()
 
-    def nacked(self, number: int, message: str, suspects: frozenset[str] | None = None) -> None:
-        """Book a refusal of a target; `suspects`, if known, are the policies whose resources were refused."""
+    def nacked(self, number: int, message: str, suspects: frozenset[str] | None = None) -> bool:
+        """Book a refusal of a target; `suspects`, if known, are the policies whose resources were refused.
+
+        Return False if no policy can be to blame: then the Envoy itself is in trouble.
+        """
         tried = self._history.get(number)
         if tried is None:
-            return
-        if not tried:
+            return True
+        if not tried or suspects == frozenset():
             self.complaint = message
-            return
+            return False
         # What was accepted since then is innocent; where a plan was replaced since then, nobody can say.
         unproven = {k: plan for k, plan in tried.items() if plan is not None and self._good_form(k) != plan}
         blamed = frozenset(key for key, plan in unproven.items() if self._form(key) == plan)
@@ -103,6 +106,8 @@ class Quarantine:
             self._next()
             if number == self.number:
                 self.complaint = message
+                return False
+        return True
 
     # -- the search ------------------------------------------------------------------------------------------
 

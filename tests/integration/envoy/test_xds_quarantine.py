@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING
+import socket
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -154,3 +155,26 @@ async def test_no_secret_is_quoted(
             await until(lambda: xds.programmed("default/b"))
             assert "hush" not in str(xds.hub.state()) + caplog.text
             assert await status(xds, "b") == 200
+
+
+async def test_a_port_that_is_taken_is_nobodys_fault(tmp_path: Path, upstream: Server) -> None:
+    """Envoy that cannot bind the entry port: no policy is blamed, and it serves when the port is free."""
+    at = Address()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", at.entry))
+        taken.listen()
+        async with xds_server(at) as xds:
+            xds.desire(policy("a", arm(tier(port=upstream.port))), policy("b", arm(tier(port=upstream.port))))
+            async with envoy(xds, tmp_path, configured=False):
+                entry = await until(lambda: said(xds, "a", "Address already in use"))
+                assert entry["reason"] == "Pending"
+                assert xds.policy("default/b")["reason"] == "Pending"
+                taken.close()
+                await until(lambda: quarantined(xds))
+                assert await status(xds, "a") == 200
+
+
+def said(xds: Xds, name: str, words: str) -> dict[str, Any]:
+    """Return a policy's entry once its message has these words, else an empty one."""
+    entry = xds.policy(f"default/{name}")
+    return entry if words in entry["message"] else {}
