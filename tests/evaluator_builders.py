@@ -117,7 +117,7 @@ def policy_object(name: str = "support", *, capture_spec: dict[str, Any] | None 
 def revision_object(name: str = REVISION, policy: str = "support") -> dict[str, Any]:
     """Return a RoutingPolicyRevision as the API server gives it."""
     spec = policy_object()["spec"]
-    kept = {"policyRef": policy, "tiers": spec["tiers"], "strategy": spec["strategy"]}
+    kept = {"policyRef": {"name": policy}, "tiers": spec["tiers"], "strategy": spec["strategy"]}
     return {"metadata": {"name": name, "namespace": "chat"}, "spec": kept}
 
 

@@ -159,7 +159,7 @@ class Cluster:
     async def revisions(self, policy: str = "support") -> list[dict[str, Any]]:
         """Return a policy's revisions, whoever owns them."""
         found = (await self.admin.list(REVISIONS, self.namespace)).items
-        return [item for item in found if item["spec"]["policyRef"] == policy]
+        return [item for item in found if item["spec"]["policyRef"]["name"] == policy]
 
     async def events(self, reason: str | None = None) -> list[str]:
         """Return the reasons of the namespace's events, or of those with this one."""

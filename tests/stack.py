@@ -159,7 +159,7 @@ class Stack:
     def revisions(self, policy: str) -> list[dict[str, Any]]:
         """Return the revisions of a policy."""
         items = self.kube.get(REVISIONS.format("default"))["items"]
-        return [item for item in items if item["spec"]["policyRef"] == policy]
+        return [item for item in items if item["spec"]["policyRef"]["name"] == policy]
 
     def ready(self, name: str, deadline_s: float = 40) -> dict[str, Any]:
         """Wait until the policy is Ready for its present generation, and Envoy has it; return it."""

@@ -115,7 +115,7 @@ class World:
             ],
         }
         spec = {
-            "policyRef": policy["metadata"]["name"],
+            "policyRef": {"name": policy["metadata"]["name"]},
             "tiers": policy["spec"]["tiers"],
             "strategy": {"type": "Pinned", "pinned": {"tier": pinned}},
         }

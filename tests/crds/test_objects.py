@@ -51,7 +51,7 @@ def revision(api: Api, good: dict[str, dict[str, Any]]) -> Iterator[dict[str, An
         "apiVersion": "pointsman.dev/v1alpha1",
         "kind": "RoutingPolicyRevision",
         "metadata": {"name": "support-0123456789"},
-        "spec": {"policyRef": "support", **{k: spec[k] for k in ("tiers", "strategy", "triton")}},
+        "spec": {"policyRef": {"name": "support"}, **{k: spec[k] for k in ("tiers", "strategy", "triton")}},
     }
     stored = api.create(manifest, "routingpolicyrevisions", dry_run=False)
     assert stored.status == 201, stored.body
@@ -163,7 +163,7 @@ def test_revision_columns(api: Api, revision: dict[str, Any]) -> None:
     [
         ("spec.tiers[0].model", "other"),
         ("spec.strategy.classifier.thresholds[0].minScorePermille", 1),
-        ("spec.policyRef", "other"),
+        ("spec.policyRef.name", "other"),
     ],
 )
 def test_a_revision_is_immutable(api: Api, revision: dict[str, Any], path: str, value: Any) -> None:

@@ -207,4 +207,4 @@ def _stored_revision(raw: Raw) -> tuple[str, StoredRevision]:
         version=_version(metadata),
         revision=revision,
     )
-    return f"{metadata['namespace']}/{raw.get('spec', {}).get('policyRef', '')}", stored
+    return f"{metadata['namespace']}/{raw.get('spec', {}).get('policyRef', {}).get('name', '')}", stored

@@ -89,7 +89,7 @@ def revision_facts(obj: dict[str, Any]) -> RevisionFacts:
     revision = RoutingPolicyRevision.model_validate(obj)
     namespace = revision.metadata.namespace
     return RevisionFacts(
-        f"{namespace}/{revision.spec.policy_ref}", revision.metadata.name, _prices(revision.spec.tiers)
+        f"{namespace}/{revision.spec.policy_ref.name}", revision.metadata.name, _prices(revision.spec.tiers)
     )
 
 

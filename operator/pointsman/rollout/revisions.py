@@ -12,7 +12,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from pointsman.api.v1alpha1.meta import API_VERSION, seconds
-from pointsman.api.v1alpha1.revision import RoutingPolicyRevision, RoutingPolicyRevisionSpec
+from pointsman.api.v1alpha1.revision import PolicyRef, RoutingPolicyRevision, RoutingPolicyRevisionSpec
 from pointsman.api.v1alpha1.routing_policy import RoutingPolicy
 from pointsman.api.v1alpha1.tiers import TierTimeouts
 
@@ -36,7 +36,7 @@ def revision_spec(policy: RoutingPolicy) -> RoutingPolicyRevisionSpec:
     """Return what the policy's spec asks for now, defaults written out."""
     spec = policy.spec
     return RoutingPolicyRevisionSpec(
-        policy_ref=policy.metadata.name,
+        policy_ref=PolicyRef(name=policy.metadata.name),
         tiers=[_resolved_tier(tier) for tier in spec.tiers],
         strategy=_resolved_strategy(spec.strategy),
         triton=spec.triton,

@@ -29,7 +29,7 @@ def revision(name: str, version: int, owner: str = "u-1") -> dict[str, Any]:
         "resourceVersion": str(version),
         "ownerReferences": [reference],
     }
-    spec = {"policyRef": "p", "tiers": SPEC["tiers"], "strategy": SPEC["strategy"]}
+    spec = {"policyRef": {"name": "p"}, "tiers": SPEC["tiers"], "strategy": SPEC["strategy"]}
     return {"metadata": metadata, "spec": spec}
 
 

@@ -12,10 +12,16 @@ from pointsman.api.v1alpha1.strategy import Strategy
 from pointsman.api.v1alpha1.tiers import Tier
 
 
+class PolicyRef(ApiModel):
+    """A RoutingPolicy of the same namespace."""
+
+    name: Annotated[Name, Field(description="Name of the RoutingPolicy.")]
+
+
 class RoutingPolicyRevisionSpec(ApiModel):
     """A policy's decisive part, defaults resolved. Hashed are all but prices, keys and Triton's place."""
 
-    policy_ref: Annotated[Name, Field(description="Name of the policy that this is a revision of.")]
+    policy_ref: Annotated[PolicyRef, Field(description="The policy that this is a revision of.")]
     tiers: Annotated[
         list[Tier],
         Field(
@@ -51,7 +57,7 @@ class RoutingPolicyRevision(ApiModel):
     SINGULAR: ClassVar[str] = "routingpolicyrevision"
     SHORT_NAMES: ClassVar[tuple[str, ...]] = ("rprev",)
     PRINTER_COLUMNS: ClassVar[tuple[dict[str, Any], ...]] = (
-        {"name": "Policy", "type": "string", "jsonPath": ".spec.policyRef"},
+        {"name": "Policy", "type": "string", "jsonPath": ".spec.policyRef.name"},
         {"name": "Strategy", "type": "string", "jsonPath": ".spec.strategy.type"},
         {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
     )

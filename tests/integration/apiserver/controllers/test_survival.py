@@ -117,37 +117,53 @@ async def test_a_conflict_is_observed_again(cluster: Cluster) -> None:
         assert operator.metric("pointsman_operator_reconciles_total", result="error") == 0
 
 
-async def test_revisions_of_nobody_are_collected(cluster: Cluster) -> None:
-    """A revision whose policy is gone is deleted by the operator itself: some clusters have no collector."""
-    body = {
+def revision(name: str, policy: str) -> dict[str, Any]:
+    """Return a revision that no policy of ours made."""
+    owner = {
+        "apiVersion": POLICIES.api_version,
+        "kind": POLICIES.kind,
+        "name": policy,
+        "uid": "00000000-0000-0000-0000-000000000000",
+        "controller": True,
+    }
+    return {
         "apiVersion": REVISIONS.api_version,
         "kind": REVISIONS.kind,
-        "metadata": {
-            "name": "ghost-0123456789",
-            "labels": {POLICY_LABEL: "ghost"},
-            "ownerReferences": [
-                {
-                    "apiVersion": POLICIES.api_version,
-                    "kind": POLICIES.kind,
-                    "name": "ghost",
-                    "uid": "00000000-0000-0000-0000-000000000000",
-                    "controller": True,
-                }
-            ],
-        },
+        "metadata": {"name": name, "labels": {POLICY_LABEL: policy}, "ownerReferences": [owner]},
         "spec": {
-            "policyRef": "ghost",
+            "policyRef": {"name": policy},
             "tiers": pinned_spec()["tiers"],
             "strategy": pinned_spec()["strategy"],
         },
     }
-    await cluster.admin.create(REVISIONS, body, cluster.namespace)
+
+
+async def test_revisions_of_nobody_are_collected(cluster: Cluster) -> None:
+    """A revision whose policy is gone is deleted by the operator itself: some clusters have no collector."""
+    await cluster.admin.create(REVISIONS, revision("ghost-0123456789", "ghost"), cluster.namespace)
     async with cluster.operator():
 
         async def gone() -> bool | None:
             return not await cluster.revisions("ghost") or None
 
         await eventually(gone, "the orphan is gone")
+
+
+async def test_a_name_taken_by_a_stranger_is_cleared(cluster: Cluster) -> None:
+    """Somebody's revision under the very name that the policy needs is replaced, not adopted."""
+    async with cluster.operator() as operator:
+        await cluster.apply(pinned_spec())
+        name = (await operator.promoted())["status"]["stableRevision"]
+    await cluster.delete()
+    await cluster.admin.delete(REVISIONS, name, cluster.namespace)
+    await cluster.admin.create(REVISIONS, revision(name, "another"), cluster.namespace)
+    policy = await cluster.apply(pinned_spec())
+    async with cluster.operator() as operator:
+        await operator.promoted()
+        (mine,) = await cluster.revisions()
+        assert mine["metadata"]["name"] == name
+        assert mine["metadata"]["ownerReferences"][0]["uid"] == policy["metadata"]["uid"]
+        assert operator.metric("pointsman_operator_reconciles_total", result="error") == 0
 
 
 async def test_the_last_ten_revisions_are_kept(cluster: Cluster) -> None:
