@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_DEAD: Final = "is not healthy"
+"""Triton of a model whose Python process is gone; it answers so until the model is unloaded."""
+_OVERLOAD: Final = "queue"
+MUTE: Final = 5
+"""Checks in a row after which a model that refuses for whatever reason is loaded anew."""
 BACKOFF: Final = Backoff(base_s=1.0, cap_s=60.0, jitter=0.2)
 
 
@@ -38,13 +43,16 @@ class Settings:
     grace_s: float = 60.0
     """How long a model that nobody wants stays, for an instant return."""
     parallel_loads: int = 2
+    check_s: float = 5.0
+    """How often each model is asked something: a model whose process died is listed as ready for ever."""
 
 
 @dataclass(slots=True)
 class _Model:
     """A wanted bundle on this server."""
 
-    wanted_by: frozenset[Want]
+    wanted_by: dict[str, Want] = field(default_factory=dict)
+    """By policy."""
     ready: bool = False
     since: float = 0.0
     """When it became ready (loop time)."""
@@ -54,6 +62,9 @@ class _Model:
     note: str = ""
     errors: int = 0
     retry_at: float = 0.0
+    check_at: float = 0.0
+    mute: int = 0
+    """Checks in a row that it failed."""
     task: asyncio.Task[None] | None = None
 
 
@@ -77,7 +88,8 @@ class Endpoint:
     settings: Settings
     rng: random.Random
     may_sweep: Callable[[], bool]
-    changed: Callable[[str, frozenset[str]], None]
+    changed: Callable[[str], None]
+    """Hears the key of each policy whose bundle changed its state here."""
     unreachable: str = ""
     swept: bool = False
     """Nothing of ours is left on the server."""
@@ -92,20 +104,23 @@ class Endpoint:
         """Tell whether any policy wants anything here."""
         return bool(self._models)
 
-    def set_wanted(self, wanted: Mapping[str, frozenset[Want]]) -> None:
-        """Take what all policies want here, by digest."""
-        for sha, model in list(self._models.items()):
-            if sha not in wanted:
-                if model.task is not None:
-                    model.task.cancel()
-                del self._models[sha]
-        for sha, wants in wanted.items():
-            if sha in self._models:
-                self._models[sha].wanted_by = wants
-            else:
-                self._models[sha] = _Model(wants)
+    def want(self, key: str, want: Want) -> None:
+        """Take note that a policy wants a bundle here."""
+        model = self._models.setdefault(want.source.sha256, _Model())
+        model.wanted_by[key] = want
         self.swept = False
         self._wake.set()
+
+    def unwant(self, key: str, want: Want) -> None:
+        """Take note that a policy wants a bundle here no more, if that is what it wanted last."""
+        model = self._models.get(want.source.sha256)
+        if model is None or model.wanted_by.get(key) != want:
+            return
+        del model.wanted_by[key]
+        if not model.wanted_by:
+            if model.task is not None:
+                model.task.cancel()
+            del self._models[want.source.sha256]
 
     def replica(self, sha256: str) -> Replica:
         """Return what is known of a bundle here."""
@@ -165,15 +180,15 @@ class Endpoint:
         """Hold what the server had at `asked_at` against what it should have."""
         loaded = repository.model_name(sha) in (self._loaded or ())
         if loaded:
-            if model.probed or any(want.proven for want in model.wanted_by):
+            if model.probed or any(want.proven for want in model.wanted_by.values()):
                 self._is_ready(model)
+                if model.task is None and asyncio.get_running_loop().time() >= model.check_at:
+                    model.task = asyncio.create_task(self._check(sha, model), name=f"check {sha[:12]}")
                 return
         elif model.ready and model.since >= asked_at:
             return  # loaded while the answer was under way
         elif model.ready:
-            log.info("a Triton server lost a model", extra={"endpoint": self.url, "bundle": sha})
-            self.metrics.losses.inc()
-            model.ready, model.probed, model.lost = False, False, True
+            self._is_lost(sha, model)
         due = asyncio.get_running_loop().time() >= model.retry_at
         if model.task is None and due:
             job = self._load(sha, model, loaded=loaded)
@@ -184,6 +199,32 @@ class Endpoint:
         if not model.ready:
             model.since = asyncio.get_running_loop().time()
         model.ready, model.lost, model.failure, model.note, model.errors = True, False, "", "", 0
+
+    def _is_lost(self, sha: str, model: _Model) -> None:
+        log.info("a Triton server lost a model", extra={"endpoint": self.url, "bundle": sha})
+        self.metrics.losses.inc()
+        model.ready, model.probed, model.lost, model.mute = False, False, True, 0
+
+    async def _check(self, sha: str, model: _Model) -> None:
+        """Ask a model that is listed as ready; one whose process died is unloaded, so as to be loaded."""
+        before = self._phases()
+        name = repository.model_name(sha)
+        try:
+            await self.client.classify(self.url, name, repository.PROBE_BODY)
+            model.mute = 0
+        except TritonUnreachableError:
+            pass  # the next poll tells whether the server is there
+        except TritonError as error:
+            model.mute += 0 if _OVERLOAD in str(error) else 1
+            if _DEAD in str(error) or model.mute >= MUTE:
+                with suppress(TritonError):
+                    await self.client.unload(self.url, name)
+                    self._is_lost(sha, model)
+                    self._wake.set()
+        finally:
+            model.check_at = asyncio.get_running_loop().time() + self.settings.check_s
+            model.task = None
+        self._notify(before)
 
     async def _load(self, sha: str, model: _Model, *, loaded: bool) -> None:
         """Load (unless it is `loaded`) and probe; note the outcome."""
@@ -220,7 +261,8 @@ class Endpoint:
 
     async def _prepare(self, model: _Model) -> _Prepared:
         """Return what a load needs, from the first of the policies' sources that has the bundle."""
-        sources = sorted({want.source for want in model.wanted_by}, key=lambda s: (s.namespace, s.uri))
+        wanted = {want.source for want in model.wanted_by.values()}
+        sources = sorted(wanted, key=lambda source: (source.namespace, source.uri))
         failure: FetchError | None = None
         for source in sources:
             try:
@@ -261,9 +303,10 @@ class Endpoint:
 
     def _notify(self, before: Mapping[str, Replica]) -> None:
         now = self._phases()
-        moved = frozenset(sha for sha, replica in now.items() if before.get(sha) != replica)
-        if moved:
-            self.changed(self.url, moved)
+        for sha, replica in now.items():
+            if before.get(sha) != replica:
+                for key in self._models[sha].wanted_by:
+                    self.changed(key)
 
 
 def _prepare(content: bytes) -> _Prepared:

@@ -83,15 +83,19 @@ class TritonPool:
 
     def declare(self, key: str, wants: frozenset[Want]) -> None:
         """Say what a policy wants loaded; replaces what it said before."""
-        if self._wants.get(key) == wants:
-            return
         before = self._wants.get(key, frozenset())
         self._wants[key] = wants
-        self._tell(before | wants)
+        # first what is new: a bundle that is wanted in another way now is never unwanted in between
+        for want in wants - before:
+            self._endpoint(want.url).want(key, want)
+        for want in before - wants:
+            if want.url in self._endpoints:
+                self._endpoints[want.url].unwant(key, want)
 
     def withdraw(self, key: str) -> None:
         """Say that a policy is gone."""
-        self._tell(self._wants.pop(key, frozenset()))
+        self.declare(key, frozenset())
+        del self._wants[key]
 
     def declared(self) -> frozenset[str]:
         """Return the policies that have said what they want."""
@@ -109,26 +113,20 @@ class TritonPool:
 
     # -- one task a server -----------------------------------------------------------------------------------
 
-    def _tell(self, wants: frozenset[Want]) -> None:
-        """Pass on to each server concerned what all policies want of it."""
-        for url in {want.url for want in wants}:
-            if url not in self._endpoints:
-                self._endpoints[url] = Endpoint(
-                    url, self._client, self._artifacts, self._metrics, self._settings, self._rng,
-                    may_sweep=self._may_sweep, changed=self._notify,
-                )
-                self._tasks[url] = asyncio.create_task(self._poll(url), name=f"triton {url}")
-            wanted: dict[str, set[Want]] = {}
-            for held in self._wants.values():
-                for want in held:
-                    if want.url == url:
-                        wanted.setdefault(want.source.sha256, set()).add(want)
-            self._endpoints[url].set_wanted({sha: frozenset(found) for sha, found in wanted.items()})
-
-    def _notify(self, url: str, sha256s: frozenset[str]) -> None:
-        for key, wants in list(self._wants.items()):
-            if any(want.url == url and want.source.sha256 in sha256s for want in wants):
-                self._changed(key)
+    def _endpoint(self, url: str) -> Endpoint:
+        if url not in self._endpoints:
+            self._endpoints[url] = Endpoint(
+                url,
+                self._client,
+                self._artifacts,
+                self._metrics,
+                self._settings,
+                self._rng,
+                may_sweep=self._may_sweep,
+                changed=self._changed,
+            )
+            self._tasks[url] = asyncio.create_task(self._poll(url), name=f"triton {url}")
+        return self._endpoints[url]
 
     async def _poll(self, url: str) -> None:
         """Ask one server again and again, until nobody wants it and it is swept (or long unreachable)."""
@@ -145,9 +143,11 @@ class TritonPool:
             elif endpoint.swept or (endpoint.unreachable and loop.time() - wanted_at > REMEMBER_S):
                 break
             await endpoint.pause(self._settings.poll_s * (0.9 + 0.2 * self._rng.random()))
-        await endpoint.close()
+        # no pause from the decision to here: nobody can have wanted it anew meanwhile
         del self._endpoints[url], self._tasks[url]
-        await self._client.forget(url)
+        await endpoint.close()
+        if url not in self._endpoints:
+            await self._client.forget(url)
 
     async def close(self) -> None:
         """End all polling; nothing is unloaded."""

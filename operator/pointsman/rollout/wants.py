@@ -22,15 +22,23 @@ class Want:
 
 
 def wants(o: Observation) -> frozenset[Want]:
-    """Return what the policy wants loaded: the stable classifier, and the desired one once it fits."""
-    wanted = _of(o.stable_classifier, proven=True)
+    """Return what the policy wants loaded: the stable classifier, and the desired one once it fits.
+
+    At most one for each server and digest: two revisions that share a bundle share the model.
+    """
+    stable = _of(o.stable_classifier, proven=True)
     if o.promoted:
-        return wanted | _of(o.classifier, proven=True)
+        return stable | _of(o.classifier, proven=True)
     if o.classifier is None or o.classifier.artifact.bundle is None or o.refusal is not None:
-        return wanted
+        return stable
     if bundle_mismatch(o.policy.spec, o.classifier.artifact.bundle) is not None:
-        return wanted
-    return wanted | _of(o.classifier, proven=False)
+        return stable
+    proven = {(want.url, want.source.sha256) for want in stable}
+    return stable | {
+        want
+        for want in _of(o.classifier, proven=False)
+        if (want.url, want.source.sha256) not in proven
+    }
 
 
 def _of(classifier: Classifier | None, *, proven: bool) -> frozenset[Want]:

@@ -104,16 +104,20 @@ class TritonClient:
 
     async def probe(self, url: str, model: str, probe: Probe) -> str | None:
         """Ask a loaded model the probe's request; say how its answer differs from what is due, or None."""
+        scores, intent = await self.classify(url, model, probe.body)
+        return probe.differs(scores, intent)
+
+    async def classify(self, url: str, model: str, body: bytes) -> tuple[list[float], str]:
+        """Return scores and intent of a request, as Envoy would get them."""
 
         async def call(client: InferenceServerClient) -> tuple[list[float], str]:
             text = InferInput("request", [1, 1], "BYTES")
-            text.set_data_from_numpy(np.array([[probe.body]], dtype=np.object_))
+            text.set_data_from_numpy(np.array([[body]], dtype=np.object_))
             result = await client.infer(model, [text])
             scores = [float(score) for score in np.asarray(result.as_numpy("score")).reshape(-1)]
             return scores, _text(np.asarray(result.as_numpy("intent")).reshape(-1)[0])
 
-        scores, intent = await self._call(url, "probe", PROBE_S, call, attempts=ATTEMPTS)
-        return probe.differs(scores, intent)
+        return await self._call(url, "infer", PROBE_S, call, attempts=ATTEMPTS)
 
     async def unload(self, url: str, model: str) -> None:
         """Unload a model; one that is not there is fine."""

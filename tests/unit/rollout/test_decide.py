@@ -318,6 +318,8 @@ def test_only_a_bundle_that_fits_is_loaded() -> None:
     wanted = wants(observation(status=OTHER, stable_classifier=stable, classifier=misfit))
     assert [want.proven for want in wanted] == [True]
     assert {want.proven for want in wants(observation())} == {False}
+    shared = wants(observation(status=OTHER, stable_classifier=stable, classifier=stable))
+    assert [want.proven for want in shared] == [True]
     assert {want.proven for want in wants(observation(status=MINE))} == {True}
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+from pathlib import Path
+
 import httpx
 import pytest
 
@@ -18,6 +23,7 @@ from operator_kit import (
 )
 from pointsman.controllers.triton_endpoint import Settings as TritonSettings
 from pointsman.lab.triton import Triton
+from pointsman.triton.repository import PROBE_BODY
 from wait import until_sync
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.triton]
@@ -179,6 +185,44 @@ async def test_a_triton_that_restarts_empty_is_filled_again(
             triton.start().wait_ready()
             await operator.condition("ClassifierReady", "Loaded", deadline_s=10)
             assert sha256(content) in loaded(triton)
+
+
+async def test_a_model_whose_process_died_is_loaded_anew(
+    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Triton lists it as ready for ever and answers nothing, nor would it reload: it is unloaded first."""
+    content = bundle(mark="stub")
+    await cluster.config_map("bundle", content)
+    settings = TritonSettings(poll_s=0.2, check_s=0.5)
+    with Triton(tmp_path_factory.mktemp("triton")) as triton:
+        async with cluster.operator(triton=settings) as operator:
+            await cluster.apply(classifier_spec("configmap://bundle", sha256(content), [triton.http_url]))
+            await operator.promoted()
+            assert triton.child is not None
+            for pid in stubs(triton.child.pid):
+                os.kill(pid, signal.SIGKILL)
+            await operator.condition("ClassifierReady", "Reloading")
+            assert is_promoted(await cluster.policy())
+            await operator.condition("ClassifierReady", "Loaded", deadline_s=10)
+            assert answers(triton, sha256(content))
+
+
+def answers(triton: Triton, digest: str) -> bool:
+    """Ask a model as Envoy does."""
+    url = f"{triton.http_url}/v2/models/pm-{digest}/infer"
+    answer = httpx.post(url, headers={"Inference-Header-Content-Length": "0"}, content=PROBE_BODY)
+    return answer.status_code == 200
+
+
+def stubs(pid: int) -> list[int]:
+    """Return the processes of a Triton's models."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            name, _, rest = path.read_text().partition("(")[2].rpartition(")")
+            if int(rest.split()[1]) == pid and name.startswith("triton_python"):
+                found.append(int(path.parent.name))
+    return found
 
 
 async def test_models_of_others_are_never_touched(cluster: Cluster, tritons: list[Triton]) -> None:
