@@ -118,10 +118,10 @@ def test_empty_split() -> None:
 
 
 def test_limits_bound_the_bundle() -> None:
-    """The vocabulary is cut to the most frequent words and pairs."""
-    bundle = linear.fit(small.problem(), Settings(max_words=10, max_pairs=5))
-    assert len(bundle.vocabulary) == 10
-    assert len(bundle.arrays["pairs"]) == 5
+    """The vocabulary is cut to the most frequent words, the most frequent of them first."""
+    bundle = linear.fit(small.problem(), Settings(max_words=10))
+    assert len(bundle.vocabulary) == len(bundle.arrays["gain"]) == 10
+    assert bundle.vocabulary[0] == "question"
 
 
 @given(
