@@ -29,13 +29,16 @@ GRACE_S: Final = 5.0
 BACKOFF_S: Final = (0.2, 5.0)
 
 
+_NOT_ASKED: Final = "not asked yet"
+
+
 @dataclass(slots=True)
 class _Server:
     url: str
     version: int | None = None
     gateways: dict[str, tuple[int, dict[str, Entry]]] = field(default_factory=dict)
     """Gateway: (connected Envoys, policies)."""
-    error: str | None = "not asked yet"
+    error: str | None = _NOT_ASKED
     away_since: float | None = None
 
 
@@ -69,7 +72,9 @@ class XdsWatch:
         reports = []
         for server in self._servers:
             envoys, policies = server.gateways.get(gateway, (0, {}))
-            reports.append(Report(server.url, server.error, envoys, policies.get(policy.key)))
+            entry = policies.get(policy.key)
+            asked = server.error != _NOT_ASKED
+            reports.append(Report(server.url, server.error, asked, envoys, entry))
         return programmed(policy, reports)
 
     async def run(self) -> None:

@@ -39,6 +39,8 @@ class Report:
 
     url: str
     error: str | None = None
+    asked: bool = True
+    """False: nothing is known yet, right after a start."""
     envoys: int = 0
     entry: Entry | None = None
 
@@ -50,6 +52,9 @@ def programmed(policy: RoutingPolicy, reports: Sequence[Report]) -> tuple[Progra
     """
     heard = [report for report in reports if report.error is None]
     if not heard:
+        remembered = None if all(report.asked for report in reports) else _remembered(policy)
+        if remembered is not None:
+            return remembered, _known_refusal(policy)
         told = "; ".join(f"{report.url}: {report.error}" for report in reports) or "none is configured"
         return Programmed(ProgrammedReason.XDS_UNREACHABLE, told), _known_refusal(policy)
     current = [r.entry for r in heard if r.entry and r.entry.generation >= policy.metadata.generation]
@@ -87,6 +92,15 @@ def _of(entry: Entry) -> Programmed:
     # a newer xds server's word
     reason = ProgrammedReason.ACKNOWLEDGED if entry.programmed else ProgrammedReason.PENDING
     return Programmed(reason, f"{entry.reason}: {entry.message}")
+
+
+def _remembered(policy: RoutingPolicy) -> Programmed | None:
+    """Return what the status says: it holds until the servers have been asked."""
+    told = find(policy.status.conditions, "Programmed")
+    if told is None or told.observed_generation != policy.metadata.generation:
+        return None
+    reason = next((known for known in ProgrammedReason if known == told.reason), None)
+    return Programmed(reason, told.message) if reason is not None else None
 
 
 def _known_refusal(policy: RoutingPolicy) -> Refusal | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pointsman.api.conditions import ClassifierReadyReason
+from pointsman.api.conditions import ClassifierReadyReason, ConditionType, find
 from pointsman.rollout.observation import Phase
 
 if TYPE_CHECKING:
@@ -41,17 +41,40 @@ def _of_desired(o: Observation) -> Readiness:
     worst = _worst_replica(o.classifier)
     if o.promoted:
         # It was checked before it took traffic; its bundle may be gone from where it came from.
-        return worst or _loaded(o.classifier)
-    artifact = o.classifier.artifact
+        unasked = worst is not None and any(r.phase == Phase.UNKNOWN for r in o.classifier.replicas)
+        return (_remembered(o) if unasked else None) or worst or _loaded(o.classifier)
+    return _of_candidate(o, o.classifier, worst)
+
+
+def _of_candidate(o: Observation, classifier: Classifier, worst: Readiness | None) -> Readiness:
+    artifact = classifier.artifact
     if artifact.failure is not None:
         return Readiness(*artifact.failure, artifact.retry_after_s)
     if artifact.bundle is None:
-        words = f"{o.classifier.source.public_uri} is being fetched and checked"
-        return Readiness(ClassifierReadyReason.LOADING, words, artifact.retry_after_s)
+        words = f"{classifier.source.public_uri} is being fetched and checked"
+        return _remembered_trouble(o) or Readiness(ClassifierReadyReason.LOADING, words)
     mismatch = bundle_mismatch(o.policy.spec, artifact.bundle)
     if mismatch is not None:
         return Readiness(ClassifierReadyReason.BUNDLE_MISMATCH, mismatch)
-    return worst or _loaded(o.classifier)
+    if worst is not None and any(r.phase == Phase.UNKNOWN for r in classifier.replicas):
+        return _remembered_trouble(o) or worst
+    return worst or _loaded(classifier)
+
+
+def _remembered_trouble(o: Observation) -> Readiness | None:
+    """Return what the status says is wrong with this very candidate, until it has been tried again."""
+    told = find(o.policy.status.conditions, ConditionType.CLASSIFIER_READY)
+    if told is None or told.observed_generation != o.policy.metadata.generation:
+        return None
+    remembered = _remembered(o) if o.policy.status.candidate_revision == o.desired else None
+    return None if remembered is None or remembered.ready else remembered
+
+
+def _remembered(o: Observation) -> Readiness | None:
+    """Return what the status says: it holds until the servers have been asked, right after a start."""
+    told = find(o.policy.status.conditions, ConditionType.CLASSIFIER_READY)
+    reason = next((r for r in ClassifierReadyReason if told is not None and r == told.reason), None)
+    return Readiness(reason, told.message) if told is not None and reason is not None else None
 
 
 def bundle_mismatch(spec: RoutingPolicySpec, bundle: Bundle) -> str | None:

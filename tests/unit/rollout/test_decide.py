@@ -301,6 +301,34 @@ def test_a_loss_in_force_is_told_while_a_candidate_loads() -> None:
     assert "support-0000000000, in force: ready on 1 of 2" in found.message
 
 
+def test_a_start_changes_no_status() -> None:
+    """Before Triton was asked, what the status said of a revision in force holds."""
+    seen = observation(status=MINE)
+    written = next_status(seen, decide(seen, NOW), NOW)
+    started = replace(
+        seen,
+        policy=seen.policy.model_copy(update={"status": written}),
+        classifier=classifier(Phase.UNKNOWN, Phase.UNKNOWN),
+    )
+    assert next_status(started, decide(started, NOW), NOW) == written
+
+
+def test_a_start_forgets_no_failure_but_believes_no_readiness() -> None:
+    """A candidate's trouble is told until it was tried again; that it was ready is not taken on trust."""
+    failed = observation(status=OTHER, classifier=classifier(Phase.UNKNOWN, artifact=FAILED))
+    ready = observation(policy=policy(suspend=True), status=OTHER)
+    for seen, reason in ((failed, "BundleNotFound"), (ready, "Loading")):
+        written = next_status(seen, decide(seen, NOW), NOW)
+        started = replace(
+            seen,
+            policy=seen.policy.model_copy(update={"status": written}),
+            classifier=classifier(Phase.UNKNOWN, artifact=Artifact()),
+        )
+        found = find(next_status(started, decide(started, NOW), NOW).conditions, "ClassifierReady")
+        assert found is not None
+        assert found.reason == reason
+
+
 def test_the_oldest_revisions_beyond_ten_are_surplus() -> None:
     """Those in force are never among them, however old."""
     old = tuple(kept(f"support-{n:010d}", f"2026-11-{n + 1:02d}T00:00:00Z") for n in range(12))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pointsman.api.conditions import AcceptedReason, condition
+from pointsman.api.conditions import AcceptedReason, ProgrammedReason, condition
 from pointsman.api.v1alpha1.routing_policy import RoutingPolicy, RoutingPolicyStatus, TrafficShare
 from pointsman.clock import system_clock
 from pointsman.rollout.programmed import Entry, Report, programmed
@@ -33,7 +33,7 @@ def entry(reason: str = "Acknowledged", *, generation: int = 2, words: str = "")
 
 
 def says(found: Entry | None, envoys: int = 1) -> Report:
-    return Report("http://xds", None, envoys, found)
+    return Report("http://xds", None, envoys=envoys, entry=found)
 
 
 AWAY = Report("http://away", "does not answer (ConnectError)")
@@ -64,6 +64,15 @@ def test_summed_up(sentence: str) -> None:
     reports, reason, conflict = CASES[sentence]
     found, refusal = programmed(policy(), reports)
     assert (found.reason.value, refusal and refusal.message) == (reason, conflict)
+
+
+@pytest.mark.parametrize(("generation", "reason"), [(2, "Acknowledged"), (1, "XdsUnreachable")])
+def test_what_was_acknowledged_holds_until_somebody_was_asked(generation: int, reason: str) -> None:
+    """Right after a start the status stands, if it is about this spec."""
+    told = condition(ProgrammedReason.ACKNOWLEDGED, "", generation, system_clock())
+    unasked = Report("http://xds", "not asked yet", asked=False)
+    found, _ = programmed(policy(RoutingPolicyStatus(conditions=[told])), [unasked])
+    assert found.reason.value == reason
 
 
 @pytest.mark.parametrize(("generation", "known"), [(2, "chat/b holds it"), (1, None)])

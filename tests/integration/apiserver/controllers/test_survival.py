@@ -23,6 +23,7 @@ from operator_kit import (
 from pointsman.kube.resources import POLICIES, REVISIONS
 from pointsman.lab.triton import Triton
 from pointsman.rollout.revisions import POLICY_LABEL
+from wait import until
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.triton]
 
@@ -185,7 +186,7 @@ async def test_the_last_ten_revisions_are_kept(cluster: Cluster) -> None:
 async def test_twenty_policies_one_broken_and_then_a_minute_of_rest(
     cluster: Cluster, tritons: list[Triton]
 ) -> None:
-    """Nineteen are in force however ill the twentieth is; then no object of ours is written for 60 s."""
+    """Nineteen are in force however ill the twentieth is; 60 s of rest and a restart write nothing."""
     content = bundle(mark="twenty")
     await cluster.config_map("bundle", content)
     urls = [triton.http_url for triton in tritons]
@@ -206,6 +207,11 @@ async def test_twenty_policies_one_broken_and_then_a_minute_of_rest(
         assert (operator.client.writes, await newest(cluster)) == (writes, version)
         ready = condition(await cluster.policy("p7"), "ClassifierReady")
         assert ready["status"] == "True"
+    async with cluster.operator() as operator:
+        await operator.condition("ClassifierReady", "BundleNotFound", "broken")
+        await until(lambda: len(operator.controllers.pool.declared()) == 20)
+        await operator.settled()
+        assert (operator.client.writes, await newest(cluster)) == (0, version)
 
 
 async def newest(cluster: Cluster) -> int:
