@@ -23,7 +23,7 @@ from sklearn.linear_model import Ridge
 from pointsman import __version__
 from pointsman.routers.dataset import DatasetError, Problem
 from pointsman.routers.metrics import auroc
-from pointsman.triton.backend.linear import DENSE, LinearClassifier, Vocabulary, dense, tfidf, tokens
+from pointsman.triton.backend.linear import DENSE, LinearClassifier, Vocabulary, dense, tokens
 from pointsman.triton.backend.request import MAX_CHARACTERS, bound
 from pointsman.triton.bundle import API_VERSION, Bundle
 
@@ -45,7 +45,6 @@ class Settings:
     """How to fit. The defaults were chosen by cross-validation within the train folds of MMLU-Pro."""
 
     max_words: int = 8192
-    max_pairs: int = 16384
     min_documents: int = 3
     max_word_length: int = 40
     intent_alpha: float = 1.0
@@ -84,16 +83,14 @@ def fit(problem: Problem, settings: Settings | None = None, progress: Progress =
     if len(np.unique(train.folds)) < 2:  # noqa: PLR2004 - out-of-fold needs another fold
         raise DatasetError("the train folds hold one fold only; at least two are needed")
     progress(f"counting words of {len(train)} prompts")
-    vocabulary_words, pairs = _vocabulary(train.texts, how)
-    vocabulary = Vocabulary(vocabulary_words, pairs)
+    known = _vocabulary(train.texts, how)
+    vocabulary = Vocabulary(known)
     idf, x = _matrix(train.texts, vocabulary)
     intents = tuple(sorted(set(train.intents)))
     progress(f"fitting the intent head: {len(intents)} intents, {vocabulary.size} words")
-    words = x[:, : vocabulary.size]
-    heads, out_of_fold = _intents(words, train, intents, how.intent_alpha)
-    progress(f"fitting the gain of {problem.tiers[-1]} on {vocabulary.features} features")
+    heads, out_of_fold = _intents(x, train, intents, how.intent_alpha)
+    progress(f"fitting the gain of {problem.tiers[-1]} on {vocabulary.size} words")
     arrays: dict[str, NDArray[Any]] = {
-        "pairs": pairs,
         "idf": idf,
         "intent": heads.weights.astype(np.float16),
         "intent_bias": heads.bias,
@@ -106,7 +103,6 @@ def fit(problem: Problem, settings: Settings | None = None, progress: Progress =
         "intents": list(intents),
         "features": {
             "words": vocabulary.size,
-            "pairs": len(pairs),
             "dense": list(DENSE),
             "maxCharacters": MAX_CHARACTERS,
         },
@@ -116,7 +112,7 @@ def fit(problem: Problem, settings: Settings | None = None, progress: Progress =
         "createdBy": f"pointsman {__version__}",
     }
     progress(f"calibrating on {len(calibration)} prompts")
-    draft = Bundle(manifest, tuple(vocabulary_words), arrays)
+    draft = Bundle(manifest, tuple(known), arrays)
     return replace(draft, manifest={**manifest, "calibration": {"curves": _curves(draft, calibration, how)}})
 
 
@@ -144,42 +140,31 @@ def gains(classifier: LinearClassifier, texts: Sequence[str]) -> NDArray[np.floa
     return np.array([classifier.score(bound(text)).gains for text in texts])
 
 
-def _vocabulary(texts: Sequence[str], how: Settings) -> tuple[list[str], NDArray[np.uint16]]:
-    """Return the words and word pairs that most texts hold; of equals, the alphabetically first."""
-    found = [[word.decode() for word in tokens(bound(text))] for text in texts]
-    documents = Counter(word for words in found for word in set(words) if len(word) <= how.max_word_length)
-    kept = sorted(_most(documents, how.max_words, how.min_documents))
+def _vocabulary(texts: Sequence[str], how: Settings) -> list[str]:
+    """Return the words that most texts hold, the most frequent first; of equals, the alphabetically first."""
+    documents = Counter(
+        word
+        for text in texts
+        for word in set(tokens(bound(text)))
+        if len(word.decode()) <= how.max_word_length
+    )
+    kept = [word for word, n in documents.items() if n >= how.min_documents]
     if not kept:
         raise CollapseError(f"no word occurs in {how.min_documents} prompts: there is nothing to learn from")
-    number = {word: at for at, word in enumerate(kept)}
-    both: Counter[tuple[int, int]] = Counter()
-    for words in found:
-        numbers = [number.get(word, -1) for word in words]
-        both.update({(a, b) for a, b in pairwise(numbers) if a >= 0 and b >= 0})
-    pairs = sorted(_most(both, how.max_pairs, how.min_documents))
-    return kept, np.array(pairs, dtype=np.uint16).reshape(len(pairs), 2)
-
-
-def _most(documents: Counter[Any], limit: int, least: int) -> list[Any]:
-    return [key for key, n in sorted(documents.items(), key=lambda item: (-item[1], item[0])) if n >= least][
-        :limit
-    ]
+    kept.sort(key=lambda word: (-documents[word], word))
+    return [word.decode() for word in kept[: how.max_words]]
 
 
 def _matrix(texts: Sequence[str], vocabulary: Vocabulary) -> tuple[NDArray[np.float16], Any]:
     """Return the inverse document frequencies (as they are served) and the features of the texts [n, F]."""
-    counted = [vocabulary.count(bound(text)) for text in texts]
-    documents = np.bincount(
-        np.concatenate([numbers for numbers, _ in counted]), minlength=vocabulary.features
-    )
+    found = [np.sort(vocabulary.find(bound(text))) for text in texts]
+    columns = np.concatenate(found)
+    documents = np.bincount(columns, minlength=vocabulary.size)
     idf = (np.log((1 + len(texts)) / (1 + documents)) + 1).astype(np.float16)
-    served = idf.astype(np.float32)
-    starts = np.cumsum([0, *(len(numbers) for numbers, _ in counted)])
-    values = np.concatenate([tfidf(counts, served[numbers]) for numbers, counts in counted])
-    columns = np.concatenate([numbers for numbers, _ in counted])
-    return idf, sp.csr_matrix(
-        (values.astype(np.float64), columns, starts), shape=(len(texts), vocabulary.features)
-    )
+    values = [idf[numbers].astype(np.float64) for numbers in found]
+    unit = np.concatenate([row / (np.linalg.norm(row) or 1.0) for row in values])
+    starts = np.cumsum([0, *map(len, found)])
+    return idf, sp.csr_matrix((unit, columns, starts), shape=(len(texts), vocabulary.size))
 
 
 def _intents(

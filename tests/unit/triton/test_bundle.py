@@ -102,9 +102,6 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         r"shape \[5\], expected \[2\]",
     ),
     "nan": ({}, {"intent_bias": NOT_FINITE}, "intent_bias.npy holds values that are not finite"),
-    "pairs of signed numbers": ({}, {"pairs": np.zeros((1, 2), np.int64)}, "pairs.npy must be unsigned"),
-    "pairs out of order": ({}, {"pairs": np.array([[1, 0], [0, 1]], np.uint16)}, "not in ascending order"),
-    "pairs of unknown words": ({}, {"pairs": np.array([[0, 60000]], np.uint16)}, "not in vocabulary.txt"),
     "an array of objects": ({}, {"idf": np.array(["a", "b"])}, "not an array of numbers"),
 }
 

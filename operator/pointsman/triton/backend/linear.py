@@ -1,10 +1,16 @@
 """The linear classifier: text to scores and an intent, the same code at training, in the CLI and in Triton.
 
-A text's features are x, the TF-IDF of its words and word pairs (sublinear, length 1), and d, a few counts
-of characters. The intent head gives probabilities p = softmax(x·V + v). Each tier but the last has a
-predicted gain, what the last tier is better by: g = x·G + d·D + p·P + b. A monotone curve turns g into the
-probability that the tier's answer is no worse than the last tier's, which is the score; the last tier's
-score is 1.
+A text's features are x, which of the known words it holds (each weighed by its inverse document frequency,
+the whole scaled to length 1), and d, a few counts of characters. The intent head gives probabilities
+p = softmax(x·V + v). Each tier but the last has a predicted gain, what the last tier is better by:
+g = x·G + d·D + p·P + b. A monotone curve turns g into the probability that the tier's answer is no worse
+than the last tier's, which is the score; the last tier's score is 1.
+
+How often a word occurs and which stand side by side was tried: it costs as much again and tells no more.
+
+Between two requests the processor's caches go to others, so a score is as dear as the memory it touches:
+a row of one table for each word, one pass of numpy over those rows, and plain Python for the few numbers
+that come out.
 """
 
 from __future__ import annotations
@@ -14,12 +20,12 @@ import re
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
+from operator import mul
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .bundle_reader import Bundle, BundleError, array
-from .request import MAX_CHARACTERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,9 +37,9 @@ DENSE = ("log_bytes", *(f"share_{name}" for name in CLASSES))
 """Names of the character features: ln(1 + bytes), then the share of each class of bytes."""
 
 
-def _classes() -> NDArray[np.float64]:
-    """Return which class each byte value belongs to, [256, classes] of 0 and 1."""
-    of_byte = np.full(256, CLASSES.index("other"))
+def _classes() -> bytes:
+    """Return the number of the class that each byte value belongs to."""
+    of_byte = bytearray([CLASSES.index("other")]) * 256
     for name, members in (
         ("lower", b"abcdefghijklmnopqrstuvwxyz"),
         ("upper", b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
@@ -43,8 +49,9 @@ def _classes() -> NDArray[np.float64]:
         ("operator", b"+-*/=<>^_\\${}()[]|%"),
         ("beyond_ascii", bytes(range(128, 256))),
     ):
-        of_byte[list(members)] = CLASSES.index(name)
-    return np.eye(len(CLASSES), dtype=np.float64).take(of_byte, axis=0)
+        for member in members:
+            of_byte[member] = CLASSES.index(name)
+    return bytes(of_byte)
 
 
 _CLASS_OF_BYTE = _classes()
@@ -64,67 +71,38 @@ def tokens(text: str) -> list[bytes]:
     return raw.translate(_WORD).split()
 
 
-def dense(text: str) -> NDArray[np.float32]:
+def dense(text: str) -> list[float]:
     """Return the character features of a text, in the order of `DENSE`."""
-    raw = np.frombuffer(text.encode("utf-8", "replace"), dtype=np.uint8)
-    features = np.empty(len(DENSE), dtype=np.float32)
-    features[0] = math.log1p(raw.size)
-    features[1:] = (np.bincount(raw, minlength=256) @ _CLASS_OF_BYTE) / max(raw.size, 1)
-    return features
+    raw = text.encode("utf-8", "replace")
+    classes, size = raw.translate(_CLASS_OF_BYTE), len(raw) or 1
+    return [math.log1p(len(raw)), *(classes.count(at) / size for at in range(len(CLASSES)))]
 
 
 class Vocabulary:
-    """Words and word pairs with their feature numbers: words first, pairs behind them, sorted."""
+    """The known words, numbered by their places in the list."""
 
-    def __init__(self, words: Sequence[str], pairs: NDArray[Any]) -> None:
-        """Take the words in order, and the pairs as [m, 2] word numbers, ascending by (first, second)."""
+    def __init__(self, words: Sequence[str]) -> None:
+        """Take the words, the most frequent first: neighbours here are neighbours in memory."""
         self.size = len(words)
         self._number = {word.encode(): number for number, word in enumerate(words)}
-        keys = pairs[:, 0].astype(np.int64) * self.size + pairs[:, 1].astype(np.int64)
-        self.features = self.size + len(keys)
         if len(self._number) != self.size:
             raise BundleError("vocabulary.txt holds a word twice")
-        if (np.diff(keys) <= 0).any():
-            raise BundleError("weights/pairs.npy is not in ascending order")
-        if pairs.size and int(pairs.max()) >= self.size:
-            raise BundleError("weights/pairs.npy names a word that is not in vocabulary.txt")
-        # Two guards instead of masks: a key that ends every search, and a number for unknown words whose
-        # pairs are below every key.
-        self._keys = np.append(keys, np.iinfo(np.int64).max)
-        self._unknown = -2 * self.size * self.size - 1
 
-    def count(self, text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the numbers of the features found in a text, ascending, and how often each occurs."""
-        words = np.array(list(map(self._number.get, tokens(text), repeat(self._unknown))), dtype=np.int64)
-        wanted = words[:-1] * self.size + words[1:]
-        wanted.sort()  # neighbours in the search are neighbours in memory
-        at = self._keys.searchsorted(wanted)
-        found = np.concatenate([words[words >= 0], at[self._keys[at] == wanted] + self.size])
-        found.sort()
-        first = np.ones(len(found) + 1, dtype=np.bool_)
-        np.not_equal(found[1:], found[:-1], out=first[1:-1])
-        starts = first.nonzero()[0]
-        return found[starts[:-1]], starts[1:] - starts[:-1]
-
-
-_SUBLINEAR = np.append(0.0, 1.0 + np.log(np.arange(1, MAX_CHARACTERS + 1))).astype(np.float32)
-
-
-def tfidf(counts: NDArray[np.int64], idf: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return (1 + ln count) · idf, scaled to length 1."""
-    values = _SUBLINEAR.take(counts, mode="clip") * idf
-    length = math.sqrt(values @ values)
-    return values / np.float32(length) if length else values
+    def find(self, text: str) -> NDArray[np.intp]:
+        """Return the number of each word that occurs in a text, once, in no order."""
+        found = set(map(self._number.get, tokens(text), repeat(-1)))
+        found.discard(-1)
+        return np.fromiter(found, dtype=np.intp, count=len(found))
 
 
 @dataclass(frozen=True)
 class Scored:
     """What the classifier says of one text."""
 
-    scores: NDArray[np.float32]
+    scores: list[float]
     """[T]: per tier, the probability that its answer is no worse than the last tier's."""
     intent: str
-    gains: NDArray[np.float32]
+    gains: list[float]
     """[T-1]: predicted gain of the last tier over each other one, uncalibrated."""
 
 
@@ -138,42 +116,49 @@ class LinearClassifier:
         if bundle.manifest.get("features", {}).get("dense") != list(DENSE):
             raise BundleError(f"bundle.json: features.dense must be {list(DENSE)}")
         self.tiers, self.intents = bundle.tiers, bundle.intents
-        heads, labels, words = len(self.tiers) - 1, len(self.intents), len(bundle.vocabulary)
-        pairs = bundle.arrays.get("pairs", np.empty((0, 2), dtype=np.uint16))
-        if pairs.dtype.kind != "u" or pairs.ndim != 2 or pairs.shape[1] != 2:  # noqa: PLR2004 - a pair
-            raise BundleError("weights/pairs.npy must be unsigned [m, 2]")
-        self.vocabulary = Vocabulary(bundle.vocabulary, pairs)
+        heads, labels = len(self.tiers) - 1, len(self.intents)
+        self.vocabulary = Vocabulary(bundle.vocabulary)
 
         def weights(name: str, *shape: int) -> NDArray[np.float32]:
             return np.ascontiguousarray(array(bundle, name, shape), dtype=np.float32)
 
-        features = self.vocabulary.features
-        self._idf = weights("idf", features)
-        # One table for both heads, so that one look-up per feature does: intents first, then gains.
-        self._labels = labels
-        self._table = np.zeros((features, labels + heads), dtype=np.float32)
-        self._table[:words, :labels] = weights("intent", words, labels)
-        self._table[:, labels:] = weights("gain", features, heads)
-        self._bias = np.concatenate([weights("intent_bias", labels), weights("gain_bias", heads)])
-        self._gain_dense = weights("gain_dense", len(DENSE), heads)
+        words = self.vocabulary.size
+        idf = weights("idf", words)
+        # A row per word, times its idf: intents, gains, and what it adds to the square of x's length.
+        rows = np.zeros((words, labels + heads + 1), dtype=np.float32)
+        rows[:, :labels] = weights("intent", words, labels)
+        rows[:, labels:-1] = weights("gain", words, heads)
+        rows[:, -1] = idf
+        self._rows = rows * idf[:, None]
+        self._intent_bias: list[float] = weights("intent_bias", labels).tolist()
         # A line that was fitted between these ends says nothing beyond them (a prompt of 8,000 characters).
-        self._dense_low = weights("dense_low", len(DENSE))
-        self._dense_high = weights("dense_high", len(DENSE))
-        self._gain_intent = weights("gain_intent", labels, heads)
+        self._dense_low: list[float] = weights("dense_low", len(DENSE)).tolist()
+        self._dense_high: list[float] = weights("dense_high", len(DENSE)).tolist()
+        self._gain_dense: list[list[float]] = weights("gain_dense", len(DENSE), heads).T.tolist()
+        self._gain_intent: list[list[float]] = weights("gain_intent", labels, heads).T.tolist()
+        self._gain_bias: list[float] = weights("gain_bias", heads).tolist()
         self._curves = [_curve(bundle, head) for head in range(heads)]
 
     def score(self, text: str) -> Scored:
         """Score one text (as `request.parse` returns it)."""
-        numbers, counts = self.vocabulary.count(text)
-        both = tfidf(counts, self._idf[numbers]) @ self._table[numbers] + self._bias
-        logits = both[: self._labels]
-        top = int(logits.argmax())
-        odds = np.exp(logits - logits[top])
-        by_intent = (odds @ self._gain_intent) / np.add.reduce(odds)
-        characters = np.minimum(np.maximum(dense(text), self._dense_low), self._dense_high)
-        gains = both[self._labels :] + characters @ self._gain_dense + by_intent
-        scores = [*(_at(curve, gain) for curve, gain in zip(self._curves, gains.tolist(), strict=True)), 1.0]
-        return Scored(np.array(scores, dtype=np.float32), self.intents[top], gains)
+        *sums, squares = np.add.reduce(self._rows.take(self.vocabulary.find(text), axis=0)).tolist()
+        length, labels = math.sqrt(squares) or 1.0, len(self.intents)
+        logits = [total / length + bias for total, bias in zip(sums[:labels], self._intent_bias, strict=True)]
+        top = max(logits)
+        odds = [math.exp(logit - top) for logit in logits]
+        all_odds = sum(odds)
+        characters = list(map(min, map(max, dense(text), self._dense_low), self._dense_high))
+        gains = [
+            total / length
+            + bias
+            + sum(map(mul, characters, by_character))
+            + sum(map(mul, odds, by_intent)) / all_odds
+            for total, bias, by_character, by_intent in zip(
+                sums[labels:], self._gain_bias, self._gain_dense, self._gain_intent, strict=True
+            )
+        ]
+        scores = [*map(_at, self._curves, gains), 1.0]
+        return Scored(scores, self.intents[logits.index(top)], gains)
 
 
 Curve = tuple[list[float], list[float]]

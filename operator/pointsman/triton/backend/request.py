@@ -16,6 +16,7 @@ its first and its last half of that.
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,8 +59,9 @@ def parse(body: bytes) -> Prompt | Unreadable:
     text = text.strip()
     if not text:
         return Unreadable("no_text", f"there is no text to classify in this {form} request")
-    # JSON can escape half a surrogate pair, which no encoder takes.
-    short = bound(text).encode("utf-8", "replace").decode("utf-8")
+    short = bound(text)
+    if not short.isascii():  # JSON can escape half a surrogate pair, which no encoder takes
+        short = short.encode("utf-8", "replace").decode()
     return Prompt(short, form, truncated=len(text) > MAX_CHARACTERS)
 
 
@@ -72,13 +74,13 @@ def bound(text: str) -> str:
 
 def _document(body: bytes) -> dict[str, Any] | Unreadable:
     """Return the JSON object that the body holds."""
-    if not body.strip():
-        return Unreadable("empty", "the body is empty")
     try:
-        document = json.loads(body.decode("utf-8-sig"))
+        document = json.loads(body.removeprefix(BOM_UTF8).decode())
     except UnicodeDecodeError as error:
         return Unreadable("encoding", f"the body is not UTF-8: {error.reason} at byte {error.start}")
     except (ValueError, RecursionError) as error:  # bad syntax, numbers of absurd length, absurd depth
+        if not body.strip():
+            return Unreadable("empty", "the body is empty")
         return Unreadable("json", f"the body is not JSON: {str(error)[:200]}")
     if not isinstance(document, dict):
         return Unreadable("form", "the body is JSON, but not an object")
