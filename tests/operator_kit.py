@@ -136,9 +136,7 @@ class Cluster:
         """Return a policy."""
         return await self.admin.get(POLICIES, name, self.namespace)
 
-    async def apply(
-        self, spec: Mapping[str, Any], name: str = "support"
-    ) -> dict[str, Any]:
+    async def apply(self, spec: Mapping[str, Any], name: str = "support") -> dict[str, Any]:
         """Create a policy."""
         body = {
             "apiVersion": POLICIES.api_version,

@@ -68,8 +68,13 @@ class _AddressType(click.ParamType[str]):
 )
 @click.option("--lease-namespace", default="default", show_default=True, help="Where the Lease lies.")
 @click.option("--lease-name", default="pointsman-operator", show_default=True)
-@click.option("--lease-duration", type=_DurationType(), default="15s", show_default=True,
-              help="A follower takes over this long after the leader's last sign of life.")
+@click.option(
+    "--lease-duration",
+    type=_DurationType(),
+    default="15s",
+    show_default=True,
+    help="A follower takes over this long after the leader's last sign of life.",
+)
 @click.option(
     "--lease-identity",
     default=None,

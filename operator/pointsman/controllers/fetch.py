@@ -132,7 +132,9 @@ class Fetcher:
         url = httpx.URL(uri)
         for _ in range(REDIRECTS + 1):
             if url.scheme != "https":
-                raise _failed(f"{public_uri(uri)} redirects to {url.scheme}://, which is not followed; use https://")
+                raise _failed(
+                    f"{public_uri(uri)} redirects to {url.scheme}://, which is not followed; use https://"
+                )
             async with self._http.stream("GET", url) as response:
                 if response.next_request is not None:
                     url = response.next_request.url

@@ -75,9 +75,7 @@ class Controllers:
         self._loop: asyncio.AbstractEventLoop | None = None
         self.watching = False
         """Whether everything was read and changes are followed."""
-        self.fetcher = Fetcher(
-            client, allow_files=settings.allow_file_artifacts, verify=settings.https_trust
-        )
+        self.fetcher = Fetcher(client, allow_files=settings.allow_file_artifacts, verify=settings.https_trust)
         self.artifacts = Artifacts(self.fetcher, _describe, self._fetched, ArtifactMetrics(registry))
         self.triton = TritonClient(TritonMetrics(registry))
         self.pool = TritonPool(

@@ -180,9 +180,7 @@ class Reconciler:
                 pass  # the status write is all there is to it
         return True
 
-    async def _write(
-        self, stored: StoredPolicy, old: RoutingPolicyStatus, new: RoutingPolicyStatus
-    ) -> None:
+    async def _write(self, stored: StoredPolicy, old: RoutingPolicyStatus, new: RoutingPolicyStatus) -> None:
         """Write the status if it changed, on the version that it was decided on; then tell people."""
         patch = status_patch(old.to_kube(), new.to_kube())
         if not patch:

@@ -311,6 +311,4 @@ class Endpoint:
 
 def _prepare(content: bytes) -> _Prepared:
     bundle = bundles.check(content)
-    return _Prepared(
-        repository.load_config(bundle), repository.load_files(content), repository.probe(bundle)
-    )
+    return _Prepared(repository.load_config(bundle), repository.load_files(content), repository.probe(bundle))

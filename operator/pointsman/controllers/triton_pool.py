@@ -48,7 +48,8 @@ class PoolMetrics:
             registry=registry,
         )
         self.sweeps = Counter(
-            "pointsman_operator_triton_sweeps_total", "Models unloaded because nobody wants them.",
+            "pointsman_operator_triton_sweeps_total",
+            "Models unloaded because nobody wants them.",
             registry=registry,
         )
 

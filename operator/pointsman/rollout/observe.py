@@ -75,9 +75,7 @@ def observe(policy: RoutingPolicy, revisions: Iterable[SeenRevision], world: Wor
     )
 
 
-def classifier_of(
-    policy: RoutingPolicy, spec: RoutingPolicyRevisionSpec, world: World
-) -> Classifier | None:
+def classifier_of(policy: RoutingPolicy, spec: RoutingPolicyRevisionSpec, world: World) -> Classifier | None:
     """Return the state of the classifier that a revision needs, None if it needs none.
 
     Where the bundle lies and on which Tritons it must be is the policy's present word; a revision's own only

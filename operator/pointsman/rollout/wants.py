@@ -35,9 +35,7 @@ def wants(o: Observation) -> frozenset[Want]:
         return stable
     proven = {(want.url, want.source.sha256) for want in stable}
     return stable | {
-        want
-        for want in _of(o.classifier, proven=False)
-        if (want.url, want.source.sha256) not in proven
+        want for want in _of(o.classifier, proven=False) if (want.url, want.source.sha256) not in proven
     }
 
 

@@ -31,7 +31,8 @@ async def cluster(plane: ControlPlane) -> AsyncIterator[Cluster]:
 @pytest.fixture(scope="module")
 def tritons(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Triton]]:
     """Start two Tritons."""
-    with Triton(tmp_path_factory.mktemp("triton-0")) as first, Triton(
-        tmp_path_factory.mktemp("triton-1")
-    ) as second:
+    with (
+        Triton(tmp_path_factory.mktemp("triton-0")) as first,
+        Triton(tmp_path_factory.mktemp("triton-1")) as second,
+    ):
         yield [first, second]

@@ -73,9 +73,7 @@ def envoy(at: Addresses, state: Path, gateway: str) -> Envoy:
     )
 
 
-async def test_programmed_follows_the_envoys(
-    plane: ControlPlane, cluster: Cluster, tmp_path: Path
-) -> None:
+async def test_programmed_follows_the_envoys(plane: ControlPlane, cluster: Cluster, tmp_path: Path) -> None:
     """No Envoy, then one that acknowledges; a restarted xds server changes nothing; a dead one is told."""
     at, gateway = Addresses(), {"gatewayRef": {"name": cluster.namespace}}
     async with cluster.operator(xds_urls=(f"http://{at.http}",)) as operator:

@@ -243,9 +243,7 @@ async def test_models_of_others_are_never_touched(cluster: Cluster, tritons: lis
         assert is_promoted(await cluster.policy("other"))
 
 
-async def test_suspend_holds_the_promotion_and_nothing_else(
-    cluster: Cluster, tritons: list[Triton]
-) -> None:
+async def test_suspend_holds_the_promotion_and_nothing_else(cluster: Cluster, tritons: list[Triton]) -> None:
     """The candidate is loaded and waits; a lost model still heals; then it is promoted."""
     old, new = bundle(mark="suspend-old"), bundle(mark="suspend-new")
     await cluster.config_map("old", old)

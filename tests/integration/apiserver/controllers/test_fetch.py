@@ -139,9 +139,7 @@ async def test_what_https_must_not_do(
 ) -> None:
     """No other scheme, no endless body or wait; a signed URL's secret is in no message."""
     with pytest.raises(FetchError, match=words) as failure:
-        await fetched(
-            cluster, site.url + path, verify=site.trust, limit_bytes=100_000, deadline_s=0.5
-        )
+        await fetched(cluster, site.url + path, verify=site.trust, limit_bytes=100_000, deadline_s=0.5)
     assert failure.value.reason == reason
     assert "secret" not in str(failure.value)
 
