@@ -1,1 +1,1 @@
-"""What tests need to drive the real Envoy: configuration as files, upstreams, a scripted classifier, a log sink."""
+"""What tests need to drive the real Envoy: configuration as files, upstreams, a classifier, a log sink."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
-class AccessLogSink(als_pb2_grpc.AccessLogServiceServicer):
+class AccessLogSink(als_pb2_grpc.AccessLogServiceServicer):  # type: ignore[misc]  # gRPC has no types
     """Collects entries; `entry(request_id)` returns one with its `pointsman` metadata as plain values."""
 
     def __init__(self) -> None:
@@ -34,7 +34,9 @@ class AccessLogSink(als_pb2_grpc.AccessLogServiceServicer):
             await self._server.stop(0.2)
 
     async def StreamAccessLogs(  # noqa: N802 - gRPC's name
-        self, request_iterator: AsyncIterator[Any], context: object
+        self,
+        request_iterator: AsyncIterator[Any],
+        context: object,  # noqa: ARG002 - the signature is gRPC's
     ) -> als_pb2.StreamAccessLogsResponse:
         """Take entries in."""
         async for message in request_iterator:

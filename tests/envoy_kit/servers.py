@@ -1,4 +1,4 @@
-"""Servers around Envoy: an OpenAI-like upstream, a scripted classifier, a capture sink. They keep what they got."""
+"""Servers around Envoy: an upstream, a scripted classifier, a capture sink. They keep what they got."""
 
 from __future__ import annotations
 
@@ -48,9 +48,7 @@ class Server:
         """Listen; on the same port again after a `stop`."""
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_route("*", "/{path:.*}", self._handle)
-        self._runner = web.AppRunner(
-            app, access_log=None, handler_cancellation=True, shutdown_timeout=0.5
-        )
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.5)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port)
         await site.start()
@@ -78,7 +76,11 @@ def chat_answer(
 ) -> Callable[[web.Request, bytes], Awaitable[web.Response]]:
     """Return a handler that gives one chat completion."""
     usage = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
-    choice = {"index": 0, "message": {"role": "assistant", "content": content} | message, "finish_reason": "stop"}
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": content} | message,
+        "finish_reason": "stop",
+    }
     answer = {"id": "c", "object": "chat.completion", "model": model, "choices": [choice], "usage": usage}
 
     async def handle(request: web.Request, body: bytes) -> web.Response:
@@ -87,7 +89,9 @@ def chat_answer(
     return handle
 
 
-def status_answer(status: int, body: bytes = b"no") -> Callable[[web.Request, bytes], Awaitable[web.Response]]:
+def status_answer(
+    status: int, body: bytes = b"no"
+) -> Callable[[web.Request, bytes], Awaitable[web.Response]]:
     """Return a handler that gives a bare status."""
 
     async def handle(request: web.Request, got: bytes) -> web.Response:
@@ -134,7 +138,9 @@ def classifier_answer(scores: Sequence[float], intent: str = "other") -> Handler
         _output("intent", "BYTES", [1, 1], label),
         _output("score", "FP32", [1, len(scores)], score),
     ]
-    head = json.dumps({"model_name": "m", "model_version": "1", "outputs": outputs}, separators=(",", ":")).encode()
+    head = json.dumps(
+        {"model_name": "m", "model_version": "1", "outputs": outputs}, separators=(",", ":")
+    ).encode()
 
     async def handle(request: web.Request, body: bytes) -> web.Response:
         return web.Response(

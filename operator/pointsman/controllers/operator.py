@@ -19,7 +19,8 @@ from pointsman.controllers.queue import WorkQueue
 from pointsman.controllers.reconciler import ReconcileMetrics, Reconciler, tell_failure
 from pointsman.controllers.store import Store
 from pointsman.controllers.triton_endpoint import Settings as TritonSettings
-from pointsman.controllers.triton_pool import PoolMetrics, TritonPool
+from pointsman.controllers.triton_metrics import PoolMetrics
+from pointsman.controllers.triton_pool import TritonPool
 from pointsman.controllers.xds_watch import XdsWatch
 from pointsman.kube.client import KubeClient
 from pointsman.kube.events import Recorder

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pointsman.controllers.artifacts import Artifacts
-    from pointsman.controllers.triton_pool import PoolMetrics
+    from pointsman.controllers.triton_metrics import PoolMetrics
     from pointsman.rollout.wants import Want
     from pointsman.triton.client import TritonClient
     from pointsman.triton.repository import Probe

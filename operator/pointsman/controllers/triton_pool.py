@@ -11,17 +11,14 @@ import logging
 import random
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import Counter
-
 from pointsman.controllers.triton_endpoint import Endpoint, Settings
 from pointsman.rollout.observation import Phase, Replica
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from prometheus_client import CollectorRegistry
-
     from pointsman.controllers.artifacts import Artifacts
+    from pointsman.controllers.triton_metrics import PoolMetrics
     from pointsman.rollout.observation import Source
     from pointsman.rollout.wants import Want
     from pointsman.triton.client import TritonClient
@@ -30,28 +27,6 @@ log = logging.getLogger(__name__)
 
 REMEMBER_S: Final = 300.0
 """How long a server that nobody wants and that does not answer is still asked, to sweep it."""
-
-
-class PoolMetrics:
-    """Loads and sweeps."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.loads = Counter(
-            "pointsman_operator_triton_loads_total",
-            "Bundles loaded and probed on a server; outcome: ok, fetch, refused, unreachable or probe.",
-            ["outcome"],
-            registry=registry,
-        )
-        self.losses = Counter(
-            "pointsman_operator_triton_losses_total",
-            "Models that were ready and were found gone.",
-            registry=registry,
-        )
-        self.sweeps = Counter(
-            "pointsman_operator_triton_sweeps_total",
-            "Models unloaded because nobody wants them.",
-            registry=registry,
-        )
 
 
 class TritonPool:
