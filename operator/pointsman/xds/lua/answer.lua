@@ -21,13 +21,18 @@ local function has_content(s)
     or has(s, '"text"', TEXT) or has(s, '"function_call"', OBJECT)
 end
 
+-- A count of tokens; nil for what no count can be: its digits would be no JSON number when written again.
+local function count_of(digits)
+  return digits and #digits <= 12 and tonumber(digits) or nil
+end
+
 local function read_usage(seen, s)
   local at = find(s, '"usage"', 1, true)
   while at do
     local prompt = match(s, '"prompt_tokens"%s*:%s*(%d+)', at) or match(s, '"input_tokens"%s*:%s*(%d+)', at)
     local completion = match(s, '"completion_tokens"%s*:%s*(%d+)', at) or match(s, '"output_tokens"%s*:%s*(%d+)', at)
-    seen.prompt = tonumber(prompt) or seen.prompt
-    seen.completion = tonumber(completion) or seen.completion
+    seen.prompt = count_of(prompt) or seen.prompt
+    seen.completion = count_of(completion) or seen.completion
     at = find(s, '"usage"', at + 7, true)
   end
 end
@@ -35,10 +40,10 @@ end
 -- Takes the next bytes of an answer into account; `seen` starts as {carry = "", bytes = 0}.
 local function read_chunk(seen, data)
   local window = seen.carry .. data
-  seen.bytes = seen.bytes + #data
   if not seen.model and seen.bytes < 65536 then
     seen.model = match(window, '"model"%s*:%s*"([^"\\]+)"')
   end
+  seen.bytes = seen.bytes + #data
   if not seen.choices then
     seen.choices = find(window, '"choices"', 1, true) ~= nil
   end

@@ -44,9 +44,10 @@ local function rewrite(handle)
     while match(sub(bytes, last, last), "%s") do
       last = last - 1
     end
-    if byte(bytes, last) == 125 then
-      bytes = sub(bytes, 1, last - 1) .. ',"model":' .. model .. sub(bytes, last)
+    if byte(bytes, last) ~= 125 then
+      return refuse_body(handle) -- no object ends like that, and a server that reads one anyway would take its model
     end
+    bytes = sub(bytes, 1, last - 1) .. ',"model":' .. model .. sub(bytes, last)
   end
   body:setBytes(bytes)
 end

@@ -1,14 +1,19 @@
 -- Finds the value of the top-level "model" in a JSON object, in one pass, without building anything.
 local byte, find, gsub, lower, match, sub = string.byte, string.find, string.gsub, string.lower, string.match, string.sub
 
--- UTF-8 bytes of a code point below 0x10000.
+-- UTF-8 bytes of a code point.
 local function utf8(code)
+  local function tail(shift)
+    return 128 + math.floor(code / shift) % 64
+  end
   if code < 128 then
     return string.char(code)
   elseif code < 2048 then
-    return string.char(192 + math.floor(code / 64), 128 + code % 64)
+    return string.char(192 + math.floor(code / 64), tail(1))
+  elseif code < 65536 then
+    return string.char(224 + math.floor(code / 4096), tail(64), tail(1))
   end
-  return string.char(224 + math.floor(code / 4096), 128 + math.floor(code / 64) % 64, 128 + code % 64)
+  return string.char(240 + math.floor(code / 262144), tail(4096), tail(64), tail(1))
 end
 
 local PLAIN = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t" }
@@ -18,6 +23,11 @@ local function unescape(text)
   if not find(text, "\\", 1, true) then
     return text
   end
+  -- First the backslashes that stand for themselves: each one left begins an escape.
+  text = gsub(text, "\\\\", "\\u005c")
+  text = gsub(text, "\\u([dD][89abAB]%x%x)\\u([dD][c-fC-F]%x%x)", function(high, low)
+    return utf8(65536 + (tonumber(high, 16) - 55296) * 1024 + tonumber(low, 16) - 56320)
+  end)
   text = gsub(text, "\\u(%x%x%x%x)", function(hex)
     local code = tonumber(hex, 16)
     if code == 92 then
@@ -32,21 +42,25 @@ end
 
 -- Is the key whose quotes are at `open` and `close` "model", as the most lenient parser reads it? Some servers
 -- take keys in any case, and \u006d is an m: both would let a client name the model behind our back.
+-- The second value is what the look has cost, in work as `scan` counts it.
 local function names_model(s, open, close)
   local length = close - open - 1
   if length == 5 then
-    return lower(sub(s, open + 1, close - 1)) == "model"
+    return lower(sub(s, open + 1, close - 1)) == "model", 10
   elseif length < 5 or length > 30 then
-    return false
+    return false, 0
   end
   local key = sub(s, open + 1, close - 1)
-  return find(key, "\\", 1, true) ~= nil and lower(unescape(key)) == "model"
+  if not find(key, "\\", 1, true) then
+    return false, 10
+  end
+  return lower(unescape(key)) == "model", 200
 end
 
 -- Returns (problem, values, seen): `values` holds first and last offset of the quoted value of every top-level
 -- "model" (quotes included) in turn, `seen` counts the keys. A problem is a reason: body_unreadable if `s` is no
--- JSON object, body_hostile if the work (bytes outside strings, quotes, backslashes before quotes) exceeds `budget`.
--- Strings are skipped with a plain find, which runs at memory speed.
+-- JSON object, body_hostile if the work (bytes outside strings, quotes, backslashes before quotes, keys looked at)
+-- exceeds `budget`. Strings are skipped with a plain find, which runs at memory speed.
 local function scan(s, budget)
   local at, depth, work, seen = 1, 0, 0, 0
   local values, key_next, value_next = {}, false, false
@@ -77,7 +91,9 @@ local function scan(s, budget)
       if depth == 1 then
         if key_next then
           key_next = false
-          value_next = names_model(s, at, close)
+          local cost
+          value_next, cost = names_model(s, at, close)
+          work = work + cost
           if value_next then
             seen = seen + 1
           end
@@ -103,6 +119,8 @@ local function scan(s, budget)
       depth = depth - 1
       if depth == 0 then
         return nil, values, seen
+      elseif depth < 0 then
+        return "body_unreadable", values, seen
       end
     elseif c == 44 then -- ,
       if depth == 1 then
