@@ -76,7 +76,7 @@ def _plan_or_last(
 ) -> tuple[PolicyPlan | None, Finding | None]:
     """Return the plan to serve: the last one, or all to strong, where the one in force cannot be made."""
     try:
-        return _plan(policy, revisions), None
+        return _plan(policy, revisions)
     except _RevisionGoneError as error:
         finding = Finding(policy.key, ProgrammedReason.REVISION_NOT_FOUND, str(error))
     except Exception as error:  # noqa: BLE001 - one bad policy never stops the others, whatever is wrong with it
@@ -89,7 +89,10 @@ def _plan_or_last(
         return None, finding
 
 
-def _plan(policy: RoutingPolicy, revisions: Mapping[str, RoutingPolicyRevision]) -> PolicyPlan:
+def _plan(
+    policy: RoutingPolicy, revisions: Mapping[str, RoutingPolicyRevision]
+) -> tuple[PolicyPlan, Finding | None]:
+    """Return the plan of the traffic in force, and what is wrong with what only stands by."""
     traffic = [share for share in policy.status.traffic if share.weight_permille > 0]
     if not traffic:
         traffic = [TrafficShare(revision=ALWAYS_STRONG, weight_permille=_WHOLE)]
@@ -108,8 +111,18 @@ def _plan(policy: RoutingPolicy, revisions: Mapping[str, RoutingPolicyRevision])
     routed = {arm.revision for arm in arms}
     # What a rollback or the next step needs is in place before it is needed.
     ready = [policy.status.candidate_revision, policy.status.stable_revision, ALWAYS_STRONG]
-    warm = [_arm(policy, revisions, name, 0) for name in dict.fromkeys(ready) if name and name not in routed]
-    return _assemble(policy, arms, [arm for arm in warm if arm is not None])
+    warm, finding = [], None
+    for name in dict.fromkeys(ready):
+        if not name or name in routed:
+            continue
+        try:
+            arm = _arm(policy, revisions, name, 0)
+        except Exception as error:  # noqa: BLE001 - what carries no traffic never holds up what does
+            finding = finding or Finding(policy.key, AcceptedReason.INVALID_SPEC, f"{name}: {error}")
+            continue
+        if arm is not None:
+            warm.append(arm)
+    return _assemble(policy, arms, warm), finding
 
 
 def _arm(

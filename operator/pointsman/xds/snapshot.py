@@ -11,6 +11,7 @@ from google.protobuf import any_pb2
 
 from pointsman.contract import CLUSTER_ACCESS_LOG, CLUSTER_CAPTURE, CLUSTER_XDS
 from pointsman.xds.references import Reference, references
+from pointsman.xds.translate.clusters import DNS
 from pointsman.xds.translate.names import NO_POLICY
 from pointsman.xds.types import CLUSTER, ROUTE, TYPES
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 ELSEWHERE: Final = frozenset({CLUSTER_XDS, CLUSTER_ACCESS_LOG, CLUSTER_CAPTURE, NO_POLICY})
 """Clusters that are in no snapshot: of Envoy's bootstrap, or missing on purpose."""
-_STATIC: Final = 0
-"""`Cluster.DiscoveryType.STATIC`: such a cluster is usable as soon as Envoy has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ class Versioner:
             version=version,
             body=any_pb2.Any(type_url=type_url, value=value),
             refers=self._routes_refer(message) if type_url == ROUTE else references(message),
-            warms=type_url == CLUSTER and message.type != _STATIC,
+            warms=type_url == CLUSTER and message.cluster_type.name == DNS,
         )
 
     def _routes_refer(self, routes: Any) -> frozenset[Reference]:

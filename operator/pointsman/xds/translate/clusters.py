@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
 from envoy.config.core.v3 import address_pb2, base_pb2, extension_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+from envoy.extensions.clusters.common.dns.v3 import dns_pb2 as dns_common_pb2
+from envoy.extensions.clusters.dns.v3 import dns_cluster_pb2
 from envoy.extensions.filters.http.credential_injector.v3 import credential_injector_pb2
 from envoy.extensions.filters.http.upstream_codec.v3 import upstream_codec_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from pointsman.plan.types import Endpoint, SecretName, TierPlan, TritonPlan
     from pointsman.xds.translate.options import Options
 
+DNS: Final = "envoy.clusters.dns"
+"""Extension of clusters whose endpoints have names: they are not usable before DNS has answered."""
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _IN_FLIGHT: Final = 65_536
 """Answers take minutes, so Envoy's default of 1,024 in flight would be a limit of ours; 3 retries more so."""
@@ -60,7 +64,9 @@ def to_listener(tier: TierPlan) -> cluster_pb2.Cluster:
     cluster.type = cluster_pb2.Cluster.STATIC
     cluster.circuit_breakers.CopyFrom(_breakers(_IN_FLIGHT, _IN_FLIGHT))
     address = address_pb2.Address(
-        envoy_internal_address=address_pb2.EnvoyInternalAddress(server_listener_name=names.tier_listener(tier))
+        envoy_internal_address=address_pb2.EnvoyInternalAddress(
+            server_listener_name=names.tier_listener(tier)
+        )
     )
     cluster.load_assignment.CopyFrom(
         endpoint_pb2.ClusterLoadAssignment(
@@ -154,10 +160,13 @@ def _speak(cluster: cluster_pb2.Cluster, *, secure: bool, key: SecretName | None
 def _place(cluster: cluster_pb2.Cluster, where: list[tuple[str, int, str]]) -> None:
     """Set type, balancing and endpoints from (host, port, Host header)."""
     by_name = not all(is_ip(host) for host, _, _ in where)
-    cluster.type = cluster_pb2.Cluster.STRICT_DNS if by_name else cluster_pb2.Cluster.STATIC
     if by_name:
-        cluster.dns_lookup_family = cluster_pb2.Cluster.V4_PREFERRED
-        cluster.respect_dns_ttl = True
+        # As type STRICT_DNS, whose settings are deprecated.
+        cluster.cluster_type.name = DNS
+        dns = dns_cluster_pb2.DnsCluster(respect_dns_ttl=True, dns_lookup_family=dns_common_pb2.V4_PREFERRED)
+        cluster.cluster_type.typed_config.CopyFrom(any_of(dns))
+    else:
+        cluster.type = cluster_pb2.Cluster.STATIC
     cluster.lb_policy = cluster_pb2.Cluster.LEAST_REQUEST
     lb_endpoints = [
         endpoint_components_pb2.LbEndpoint(
@@ -226,7 +235,9 @@ def _tls(tier: TierPlan, options: Options) -> base_pb2.TransportSocket:
     context = tls_pb2.UpstreamTlsContext(
         common_tls_context=tls_pb2.CommonTlsContext(
             validation_context=validation,
-            tls_params=common_pb2.TlsParameters(tls_minimum_protocol_version=common_pb2.TlsParameters.TLSv1_2),
+            tls_params=common_pb2.TlsParameters(
+                tls_minimum_protocol_version=common_pb2.TlsParameters.TLSv1_2
+            ),
         )
     )
     if len(hosts) == 1 and not is_ip(hosts[0]):
@@ -236,5 +247,3 @@ def _tls(tier: TierPlan, options: Options) -> base_pb2.TransportSocket:
         context.auto_sni_san_validation = True
         del validation.match_typed_subject_alt_names[:]
     return base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=any_of(context))
-
-

@@ -87,5 +87,3 @@ def _reply(
             text_format_source=base_pb2.DataSource(inline_string=body), content_type="application/json"
         ),
     )
-
-
