@@ -1,11 +1,12 @@
 """A test double of Envoy's Lua API: one filter's Lua state, and streams that its script is run on.
 
-It stands for what the Lua filter of a real Envoy does around a script, as that was tried on Envoy: `body()`,
-a waiting `httpCall`, `respond()` and each step of `bodyChunks()` yield, and every object taken from the handle
-before a yield raises when it is used after it; a key that a map does not have gives no value at all, not nil;
-a call to a cluster that Envoy does not know raises, a call that fails does not; headers cannot be changed once
-an answer has begun to pass. The scripts run in LuaJIT, as in Envoy, and as the one chunk that Envoy loads.
-It cannot show that Envoy behaves like this: tests/integration/envoy runs the same scripts in the real one.
+It stands for what the Lua filter of a real Envoy does around a script, as that was tried on Envoy:
+`body()`, a waiting `httpCall`, `respond()` and each step of `bodyChunks()` yield, and every object that was
+taken from the handle before a yield raises when it is used after it; a key that a map does not have gives
+no value at all, not nil; a call to a cluster that Envoy does not know raises, a call that fails does not;
+headers cannot be changed once an answer has begun to pass. The scripts run in LuaJIT, as in Envoy, and as
+the one chunk that Envoy loads. It cannot show that Envoy behaves like this: tests/integration/envoy runs
+the same scripts in the real one.
 """
 
 from __future__ import annotations
@@ -239,7 +240,7 @@ class Worker:
     lua: LuaRuntime = field(init=False)
 
     def __post_init__(self) -> None:
-        self.lua = LuaRuntime(encoding=None)  # every Lua string is bytes
+        self.lua = runtime()
         self.lua.execute(_DOUBLE)
         self.lua.execute(script(self.name))
 
@@ -293,33 +294,39 @@ class Worker:
     def _run(self, entry: str, given: dict[str, Any]) -> Outcome:
         made: dict[str, Any] = {"now": NOW_US, "tick": TICK_US, "cleared": 0}
         made |= {"calls": {}, "counters": {}, "logs": {}}
-        stream = self._to_lua(given | made)
+        stream = to_lua(self.lua, given | made)
         self.lua.globals()[b"run_on_stream"](entry.encode(), stream)
         return _outcome(stream)
-
-    def _to_lua(self, value: Any) -> Any:
-        """Return a value as Envoy would hand it to Lua: the numbers of its tables are doubles."""
-        if isinstance(value, str):
-            return value.encode()
-        if isinstance(value, dict):
-            return self.lua.table_from({self._to_lua(key): self._to_lua(each) for key, each in value.items()})
-        if isinstance(value, list | tuple):
-            return self.lua.table_from([self._to_lua(each) for each in value])
-        if isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
-        return value
 
 
 REQUEST_ID: Final = "00003e70-0000-4000-8000-000000000000"
 """Its first seven digits are 999 mod 1000: out of every sample but the whole."""
 
 
-def functions(name: str, *locals_: str) -> tuple[Callable[..., Any], ...]:
+def runtime() -> LuaRuntime:
+    """Return a LuaJIT of its own, in which every string is bytes."""
+    return LuaRuntime(encoding=None)
+
+
+def functions(name: str, *locals_: str, lua: LuaRuntime | None = None) -> tuple[Callable[..., Any], ...]:
     """Return local functions (or values) of a script, loaded as the one chunk that Envoy loads."""
-    lua = LuaRuntime(encoding=None)
+    lua = lua or runtime()
     lua.execute(_DOUBLE)
     found = lua.execute(f"{script(name)}\nreturn {{ {', '.join(locals_)} }}")
     return tuple(found[i] for i in range(1, len(locals_) + 1))
+
+
+def to_lua(lua: LuaRuntime, value: Any) -> Any:
+    """Return a value as Envoy would hand it to Lua: the numbers of its tables are doubles."""
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, dict):
+        return lua.table_from({to_lua(lua, key): to_lua(lua, each) for key, each in value.items()})
+    if isinstance(value, list | tuple):
+        return lua.table_from([to_lua(lua, each) for each in value])
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value
 
 
 def plain(value: Any) -> Any:
