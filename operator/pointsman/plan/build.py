@@ -105,7 +105,7 @@ def _plan(
         if arm is None:
             raise _RevisionGoneError(
                 f"status.traffic: revision {share.revision} is not there or is not this policy's; "
-                "the last plan is served until it is"
+                "until it is, the last plan is served, or all goes to the last tier"
             )
         arms.append(arm)
     routed = {arm.revision for arm in arms}
