@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -110,6 +111,6 @@ async def test_envoy_takes_the_case(fleet: Fleet, case: str) -> None:
             return await fleet.loaded() == wanted
 
         await until(has_it, 20, 0.05, f"{case}: Envoy has the gateway {gateway.gateway}")
-        assert fleet.xds.programmed(*plans)
+        await until(partial(fleet.xds.programmed, *plans), 10, what=f"{case}: acknowledged")
     assert fleet.xds.count("pointsman_xds_nacks_total") == 0
     assert await stat(fleet.envoy, "runtime.deprecated_feature_use") == 0
