@@ -40,10 +40,8 @@ class Header(StrEnum):
     MODEL_AT = "x-pointsman-model-at"
     """Internal: `first:last:arrival`, byte offsets (1-based, inclusive) of the quoted model value in the body
     and when the body was there (µs), or the `Reason` why there is none."""
-    ATTEMPT = "x-pointsman-attempt"
-    """Internal, response: which attempt answered on the short way to a tier."""
     SERVED_TIER = "x-pointsman-served-tier"
-    """Response: the tier that answered."""
+    """Response: the tier that answered. Within Envoy, on the short way: `#` and which attempt did."""
     REVISION = "x-pointsman-revision"
     """Response: the revision whose rules chose."""
     REASON = "x-pointsman-reason"
@@ -58,8 +56,8 @@ ANSWER: Final = "answer"
 class Key(StrEnum):
     """What is known of a request; absent where not known. Numbers are numbers, the rest strings.
 
-    Routes match on `policy` and `route`, which are metadata keys of their own. The rest lies in the records under
-    `DECISION` and `ANSWER`: one string costs Envoy a fraction of what a dozen values do, twice (set and logged).
+    Routes match on `policy` and `route`, which are metadata keys of their own. The rest lies in the records
+    under `DECISION` and `ANSWER`: one string costs Envoy a fraction of what a dozen values do.
     """
 
     POLICY = "policy"

@@ -1,4 +1,4 @@
-"""Envoy's bootstrap: what it must know before it can ask for the rest. Pure: a plain value, written as JSON."""
+"""Envoy's bootstrap: what it must know before it can ask for the rest. A plain value, written as JSON."""
 
 from __future__ import annotations
 

@@ -11,8 +11,9 @@ local DISPATCH_REASONS = {
   [REASON.SCRIPT_ERROR] = true,
 }
 
--- Longest text to keep by policy: the way back has no context of its own, but it is on the same worker.
-local most_of = {}
+-- What the way back must know: it has no context of its own, but it is on the same worker. By policy, the longest
+-- text to keep; by revision, the last tier.
+local most_of, strong_of = {}, {}
 
 local arm_of = memo(function(context)
   local arm = {
@@ -29,6 +30,11 @@ local arm_of = memo(function(context)
     intents = {},
   }
   arm.last = #arm.tiers
+  strong_of[arm.revision] = arm.tiers[arm.last]
+  arm.said = {} -- by tier, how the record of a decision begins
+  for i, tier in ipairs(arm.tiers) do
+    arm.said[i] = '{"revision":' .. quoted(arm.revision) .. ',"tier":' .. quoted(tier) .. ',"reason":"'
+  end
   if arm.cluster then
     arm.headers = {
       [":method"] = "POST",
@@ -104,9 +110,12 @@ local function decide(handle)
     return
   end
   local headers = handle:headers()
-  local id, note = headers:get(HEADER.REQUEST_ID), headers:get(HEADER.MODEL_AT) or ""
-  local plain_path = sub(headers:get(":path"), 1, 4) == "/v1/"
-  local keep = arm.capture and not headers:get(HEADER.NO_CAPTURE) and sampled(id, arm.capture.permille)
+  local note, plain_path = headers:get(HEADER.MODEL_AT) or "", sub(headers:get(":path"), 1, 4) == "/v1/"
+  local id, keep
+  if arm.capture and not headers:get(HEADER.NO_CAPTURE) then
+    id = headers:get(HEADER.REQUEST_ID)
+    keep = sampled(id, arm.capture.permille)
+  end
   local first, last, arrival = match(note, "^(%d+):(%d+):(%d+)$")
   arrival = arrival or now_us(handle)
   local tier, reason, score, intent, bytes
@@ -135,19 +144,17 @@ local function decide(handle)
       ["x-pointsman-tier"] = arm.tiers[tier],
     }, bytes or body_of(handle), arm.capture.bytes)
   end
-  local metadata = handle:streamInfo():dynamicMetadata()
-  metadata:set(NAMESPACE, KEY.REVISION, arm.revision)
-  metadata:set(NAMESPACE, KEY.TIER, arm.tiers[tier])
-  metadata:set(NAMESPACE, KEY.ROUTE, route)
+  local said = arm.said[tier] .. reason
   if score then
-    metadata:set(NAMESPACE, KEY.SCORE, score)
-    metadata:set(NAMESPACE, KEY.INTENT, intent)
+    said = said .. '","score":' .. string.format("%.6f", score) .. ',"intent":' .. quoted(intent)
+  else
+    said = said .. '"'
   end
-  if keep then
-    metadata:set(NAMESPACE, KEY.CAPTURED, 1)
-  end
-  metadata:set(NAMESPACE, KEY.DECISION_US, tonumber(now_us(handle)) - tonumber(arrival))
-  give_reason(handle, reason)
+  local metadata = handle:streamInfo():dynamicMetadata()
+  metadata:set(NAMESPACE, KEY.ROUTE, route)
+  metadata:set(NAMESPACE, DECISION, said .. (keep and ',"captured":1' or "") .. ',"decision_us":'
+    .. tonumber(now_us(handle)) - tonumber(arrival) .. "}")
+  count(handle, reason)
   handle:clearRouteCache()
 end
 
@@ -155,13 +162,16 @@ function envoy_on_request(handle)
   local ok, problem = pcall(decide, handle)
   if not ok then
     handle:logErr("pointsman.decide: " .. tostring(problem))
-    give_reason(handle, REASON.SCRIPT_ERROR)
+    local _, arm = pcall(arm_of, handle)
+    local said = type(arm) == "table" and arm.said and arm.said[arm.last] or '{"reason":"'
+    set(handle, DECISION, said .. REASON.SCRIPT_ERROR .. '"}')
+    count(handle, REASON.SCRIPT_ERROR)
   end
 end
 
 -- Reads the answer chunk by chunk as it passes; the client gets each one at once. Keeps a copy where one is due.
 local function read_answer(handle, most)
-  local seen, kept, size = { carry = "", bytes = 0 }, {}, 0
+  local seen, kept, size = { bytes = 0 }, {}, 0
   for chunk in handle:bodyChunks() do
     local length = chunk:length()
     if length > 0 then
@@ -176,58 +186,47 @@ local function read_answer(handle, most)
   return seen, kept
 end
 
+-- The record of an answer.
+local function record(seen, served, status, kind)
+  local said = (served and ',"served_tier":' .. quoted(served) or "")
+    .. (sub(kind, 1, 17) == "text/event-stream" and ',"stream":1' or "")
+    .. (seen.prompt and ',"prompt_tokens":' .. seen.prompt or "")
+    .. (seen.completion and ',"completion_tokens":' .. seen.completion or "")
+    .. (seen.model and ',"answer_model":' .. quoted(seen.model) or "")
+    .. (status == "200" and is_empty(seen) and ',"empty":1' or "")
+    .. (seen.refusal and ',"refusal":1' or "")
+  return "{" .. sub(said, 2) .. "}"
+end
+
 local function observe(handle)
   local known = handle:streamInfo():dynamicMetadata():get(NAMESPACE)
-  if not known then
+  local said = known and known[DECISION]
+  if not said then
     return
   end
   local headers = handle:headers()
-  local status, kind = headers:get(":status"), headers:get("content-type") or ""
-  headers:replace(HEADER.REASON, known[KEY.REASON] or REASON.SCRIPT_ERROR)
-  if not known[KEY.REVISION] then
+  headers:replace(HEADER.REASON, match(said, '"reason":"([^"]*)"'))
+  local revision, tier = match(said, '^{"revision":"([^"]*)","tier":"([^"]*)"')
+  if not revision then
     return
   end
-  headers:replace(HEADER.REVISION, known[KEY.REVISION])
+  headers:replace(HEADER.REVISION, revision)
+  local status, kind = headers:get(":status"), headers:get("content-type") or ""
   local served = headers:get(HEADER.SERVED_TIER)
-  local attempt = headers:get(HEADER.ATTEMPT)
-  if attempt then -- the short way: only a second attempt was answered by a listener that says who it is
-    headers:remove(HEADER.ATTEMPT)
-    if attempt == "1" then
-      served = known[KEY.TIER]
-      headers:replace(HEADER.SERVED_TIER, served)
-    end
+  if served and byte(served) == 35 then -- "#1" or "#2": the short way, and the attempt that was answered
+    served = served == "#1" and tier or strong_of[revision]
+    headers:replace(HEADER.SERVED_TIER, served)
   end
-  if served then
-    set(handle, KEY.SERVED_TIER, served)
-  end
-  local most = known[KEY.CAPTURED] and most_of[known[KEY.POLICY]]
+  local most = find(said, '"captured":1', 1, true) and most_of[known[KEY.POLICY]]
   local seen, kept = read_answer(handle, most)
-  local metadata = handle:streamInfo():dynamicMetadata()
-  if sub(kind, 1, 17) == "text/event-stream" then
-    metadata:set(NAMESPACE, KEY.STREAM, 1)
-  end
-  if seen.prompt then
-    metadata:set(NAMESPACE, KEY.PROMPT_TOKENS, seen.prompt)
-  end
-  if seen.completion then
-    metadata:set(NAMESPACE, KEY.COMPLETION_TOKENS, seen.completion)
-  end
-  if seen.model then
-    metadata:set(NAMESPACE, KEY.ANSWER_MODEL, seen.model)
-  end
-  if status == "200" and is_empty(seen) then
-    metadata:set(NAMESPACE, KEY.EMPTY, 1)
-  end
-  if seen.refusal then
-    metadata:set(NAMESPACE, KEY.REFUSAL, 1)
-  end
+  set(handle, ANSWER, record(seen, served, status, kind))
   if most then
     capture(handle, "response", {
       [HEADER.REQUEST_ID] = handle:requestHeaders():get(HEADER.REQUEST_ID),
       ["content-type"] = kind ~= "" and kind or "application/octet-stream",
       ["x-pointsman-policy"] = known[KEY.POLICY],
-      ["x-pointsman-revision"] = known[KEY.REVISION],
-      ["x-pointsman-tier"] = served or known[KEY.TIER],
+      ["x-pointsman-revision"] = revision,
+      ["x-pointsman-tier"] = served or tier,
       ["x-pointsman-status"] = status,
     }, table.concat(kept), most)
   end

@@ -5,7 +5,12 @@
 -- include reply.lua
 
 local host_of = memo(function(context)
-  local host = { models = context:get("models"), sole = context:get("sole"), budget = number(context:get("budget")) }
+  local host = {
+    models = context:get("models"),
+    sole = context:get("sole"),
+    budget = number(context:get("budget")),
+    split = number(context:get("split")),
+  }
   local names = {}
   for model in pairs(host.models) do
     names[#names + 1] = model
@@ -21,9 +26,11 @@ end)
 
 -- Puts the request on a policy's route. `note` is "first:last:arrival" (offsets of the quoted model, and when the
 -- body was there in µs), or the reason why there is none.
-local function send_on(handle, policy, note)
+local function send_on(handle, host, policy, note)
   local headers = handle:headers()
-  headers:replace(HEADER.KEY, headers:get(HEADER.SESSION) or headers:get(HEADER.REQUEST_ID) or "none")
+  if host.split then
+    headers:replace(HEADER.KEY, headers:get(HEADER.SESSION) or headers:get(HEADER.REQUEST_ID) or "none")
+  end
   headers:replace(HEADER.MODEL_AT, note)
   set(handle, KEY.POLICY, policy)
   handle:clearRouteCache()
@@ -31,7 +38,7 @@ end
 
 local function without_model(handle, host, reason)
   if host.sole then
-    send_on(handle, host.sole, reason)
+    send_on(handle, host, host.sole, reason)
   else
     refuse(handle, "400", REASON.NO_POLICY, "The request names no model that could be read, and several policies share "
       .. "this host. Send a JSON object with a string member model.", "model", REASON.NO_POLICY)
@@ -74,7 +81,7 @@ local function dispatch(handle)
   if not policy then
     return unknown(handle, model)
   end
-  send_on(handle, policy, at[1] .. ":" .. at[2] .. ":" .. arrival)
+  send_on(handle, host, policy, at[1] .. ":" .. at[2] .. ":" .. arrival)
 end
 
 function envoy_on_request(handle)

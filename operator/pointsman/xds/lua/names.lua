@@ -8,10 +8,10 @@ local HEADER = {
   KEY = "x-pointsman-key",
   MODEL_AT = "x-pointsman-model-at",
   SERVED_TIER = "x-pointsman-served-tier",
-  ATTEMPT = "x-pointsman-attempt",
   REVISION = "x-pointsman-revision",
   REASON = "x-pointsman-reason",
 }
+local DECISION, ANSWER = "decision", "answer"
 local KEY = {
   POLICY = "policy",
   REVISION = "revision",
@@ -54,9 +54,29 @@ local function set(handle, key, value)
   handle:streamInfo():dynamicMetadata():set(NAMESPACE, key, value)
 end
 
--- Names the reason in metadata and counts it in Envoy (own counters: Envoy 1.38 and later).
-local function give_reason(handle, reason)
-  set(handle, KEY.REASON, reason)
+local ESCAPED = { ['"'] = '\\"', ["\\"] = "\\\\" }
+
+-- A JSON string in plain ASCII, whatever bytes `text` holds: a stray byte must not cost the evaluator a whole message.
+local function quoted(text)
+  if not string.find(text, '[%c"\\\127-\255]') then
+    return '"' .. text .. '"'
+  end
+  text = string.gsub(text, '[%c"\\\127]', function(c)
+    return ESCAPED[c] or string.format("\\u%04x", string.byte(c))
+  end)
+  text = string.gsub(text, "[\194-\239][\128-\191]+", function(c)
+    local b1, b2, b3 = string.byte(c, 1, 3)
+    if #c == 2 and b1 < 224 then
+      return string.format("\\u%04x", (b1 - 192) * 64 + b2 - 128)
+    elseif #c == 3 and b1 >= 224 then
+      return string.format("\\u%04x", (b1 - 224) * 4096 + (b2 - 128) * 64 + b3 - 128)
+    end
+  end)
+  return '"' .. string.gsub(text, "[\128-\255]", "?") .. '"'
+end
+
+-- Counts a reason in Envoy (own counters: Envoy 1.38 and later).
+local function count(handle, reason)
   if handle.stats then
     handle:stats():counter("pointsman.reason." .. reason):inc()
   end

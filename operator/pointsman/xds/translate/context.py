@@ -19,12 +19,17 @@ if TYPE_CHECKING:
     from pointsman.xds.translate.options import Options
 
 
-def dispatch_context(models: Mapping[str, str], options: Options) -> dict[str, Any]:
-    """Return a host's table: requested model → policy key, and the policy that has the host to itself."""
+def dispatch_context(models: Mapping[str, str], options: Options, *, split: bool) -> dict[str, Any]:
+    """Return a host's table: requested model → policy key, and the policy that has the host to itself.
+
+    `split`: some policy has several arms, so requests need the key that arms are chosen by.
+    """
     policies = sorted(set(models.values()))
     table: dict[str, Any] = {"models": dict(sorted(models.items())), "budget": options.scan_budget}
     if len(policies) == 1:
         table["sole"] = policies[0]
+    if split:
+        table["split"] = 1
     return _named(table)
 
 

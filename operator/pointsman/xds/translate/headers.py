@@ -33,15 +33,9 @@ NOT_FOR_TIERS: Final = (
     Header.KEY,
     Header.MODEL_AT,
     Header.NO_CAPTURE,
-    # Envoy's
-    "forwarded",
-    "via",
-    "x-real-ip",
+    # Envoy's own, set since
     "x-forwarded-for",
     "x-forwarded-proto",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-client-cert",
     "x-envoy-external-address",
     "x-envoy-internal",
 )

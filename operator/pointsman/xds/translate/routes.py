@@ -80,7 +80,9 @@ def _virtual_host(
     # A host with one policy serves even what no script could read; with several it would be a guess.
     routes.append(_fallback_route(served[0]) if len(served) == 1 else _nowhere())
     host = _host(name, routes, options)
-    host.typed_per_filter_config[names.DISPATCH].CopyFrom(lua_context(dispatch_context(models, options)))
+    split = any(len(policy.arms) > 1 for policy in served)
+    context = dispatch_context(models, options, split=split)
+    host.typed_per_filter_config[names.DISPATCH].CopyFrom(lua_context(context))
     return host
 
 
@@ -133,7 +135,7 @@ def _direct_route(key: str, tier: TierPlan, strong: TierPlan) -> route_component
     # With one attempt the tier is known; with two the script must look which one answered.
     said = direct.says(Header.SERVED_TIER, tier.name)
     if tier != strong:
-        said = direct.says(Header.ATTEMPT, "%UPSTREAM_REQUEST_ATTEMPT_COUNT%")
+        said = direct.says(Header.SERVED_TIER, "#%UPSTREAM_REQUEST_ATTEMPT_COUNT%")
     return route_components_pb2.Route(
         name=key, match=match, route=direct.action(tier, strong), response_headers_to_add=[said]
     )
