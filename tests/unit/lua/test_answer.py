@@ -71,8 +71,10 @@ def completion(message: dict[str, Any], **more: Any) -> bytes:
 
 def events(*deltas: dict[str, Any], usage: dict[str, Any] | None = None) -> bytes:
     """Return a chat completion as an event stream."""
-    head = {"id": "c-1", "object": "chat.completion.chunk", "model": "small-2026"}
-    lines = [head | {"choices": [{"index": 0, "delta": delta}], "usage": None} for delta in deltas]
+    head: dict[str, Any] = {"id": "c-1", "object": "chat.completion.chunk", "model": "small-2026"}
+    lines: list[dict[str, Any]] = [
+        head | {"choices": [{"index": 0, "delta": delta}], "usage": None} for delta in deltas
+    ]
     if usage:
         lines.append(head | {"choices": [], "usage": usage})
     text = "".join(f"data: {json.dumps(line)}\n\n" for line in lines)

@@ -193,7 +193,7 @@ def test_a_tier_without_a_threshold_is_never_chosen_by_score() -> None:
     assert choose([0.99, 0.99, 1.0], []) == (3, Reason.BELOW_THRESHOLD, 1.0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.lists(st.integers(0, 1_000_000), min_size=2, max_size=8),
     st.dictionaries(st.integers(1, 7), st.integers(0, 1000), max_size=7),

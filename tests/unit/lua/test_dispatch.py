@@ -115,6 +115,7 @@ UNREADABLE = [
     pytest.param(b'{"messages":[]}', Reason.BODY_UNREADABLE, id="no model"),
     pytest.param(b'{"model":7}', Reason.BODY_UNREADABLE, id="a model that is no string"),
     pytest.param(b'{"model":"auto","Model":"auto"}', Reason.BODY_UNREADABLE, id="two models"),
+    pytest.param(b'{"model":"auto","MODEL":7}', Reason.BODY_UNREADABLE, id="a model and a number"),
     pytest.param(b'{"model":"auto","a":' + b"[" * 20_000, Reason.BODY_HOSTILE, id="hostile"),
 ]
 

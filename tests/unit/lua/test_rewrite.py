@@ -64,7 +64,7 @@ MODELS = st.text(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.dictionaries(st.text(max_size=6).filter(lambda key: key.lower() != "model"), JSON, max_size=4),
     MODELS,
@@ -82,7 +82,7 @@ def test_a_json_parser_sees_another_model_and_nothing_else(
     assert json.loads(outcome.body) == others | {"model": model}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.text('{}[]",:\\modelu06 7', max_size=60).map(str.encode))
 def test_no_bytes_make_it_fail(body: bytes) -> None:
     """Bytes that are no JSON pass or are refused: the script itself does not fail."""

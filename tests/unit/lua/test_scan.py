@@ -131,7 +131,7 @@ OTHERS = st.dictionaries(KEYS.filter(lambda key: key.lower() != "model"), JSON, 
 BYTES = st.binary(max_size=300) | st.text('{}[]",:\\modelu06 ', max_size=60).map(str.encode)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.dictionaries(KEYS.filter(lambda key: key.lower() != "model"), JSON, max_size=5), st.text(), st.data()
 )
@@ -150,7 +150,7 @@ def test_agrees_with_a_json_parser(others: dict[str, Any], model: str, data: st.
     assert json.loads(found[0].decode()) == model
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     st.binary(max_size=300) | st.text('{}[]",:\\modelu06 ', max_size=60).map(str.encode), st.integers(0, 400)
 )
@@ -161,7 +161,7 @@ def test_never_raises(body: bytes, budget: int) -> None:
     assert len(found) <= seen
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.text(max_size=30))
 def test_unescapes_as_a_json_parser_does(text: str) -> None:
     """A string written in plain ASCII stands for the same text, beyond the basic plane too."""
