@@ -223,27 +223,20 @@ def _injector(key: SecretName) -> hcm_pb2.HttpFilter:
 def _tls(tier: TierPlan, options: Options) -> base_pb2.TransportSocket:
     """Return TLS that checks every endpoint's certificate against its own host name."""
     hosts = sorted({e.host for e in tier.endpoints})
-    validation = common_pb2.CertificateValidationContext(
-        trusted_ca=base_pb2.DataSource(filename=options.ca_file)
-    )
-    matcher = common_pb2.SubjectAltNameMatcher
-    for host in hosts:
-        kind = matcher.IP_ADDRESS if is_ip(host) else matcher.DNS
-        validation.match_typed_subject_alt_names.append(
-            matcher(san_type=kind, matcher=string_pb2.StringMatcher(exact=host))
-        )
-    context = tls_pb2.UpstreamTlsContext(
-        common_tls_context=tls_pb2.CommonTlsContext(
-            validation_context=validation,
-            tls_params=common_pb2.TlsParameters(
-                tls_minimum_protocol_version=common_pb2.TlsParameters.TLSv1_2
-            ),
-        )
-    )
-    if len(hosts) == 1 and not is_ip(hosts[0]):
-        context.sni = hosts[0]
-    elif not any(is_ip(host) for host in hosts):
+    context = tls_pb2.UpstreamTlsContext()
+    common = context.common_tls_context
+    common.tls_params.tls_minimum_protocol_version = common_pb2.TlsParameters.TLSv1_2
+    common.validation_context.trusted_ca.filename = options.ca_file
+    if len(hosts) > 1 and not any(is_ip(host) for host in hosts):
         context.auto_host_sni = True
         context.auto_sni_san_validation = True
-        del validation.match_typed_subject_alt_names[:]
+    else:
+        if len(hosts) == 1 and not is_ip(hosts[0]):
+            context.sni = hosts[0]
+        matcher = common_pb2.SubjectAltNameMatcher
+        for host in hosts:
+            kind = matcher.IP_ADDRESS if is_ip(host) else matcher.DNS
+            common.validation_context.match_typed_subject_alt_names.append(
+                matcher(san_type=kind, matcher=string_pb2.StringMatcher(exact=host))
+            )
     return base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=any_of(context))

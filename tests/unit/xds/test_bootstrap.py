@@ -1,0 +1,133 @@
+"""Envoy's bootstrap: well-formed for Envoy's own types, and what it says of addresses, TLS and limits."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from envoy.config.bootstrap.v3 import bootstrap_pb2
+from envoy.config.core.v3 import config_source_pb2
+from envoy.extensions.bootstrap.internal_listener.v3 import internal_listener_pb2  # noqa: F401 - opens an Any
+from envoy.extensions.resource_monitors.downstream_connections.v3 import (
+    downstream_connections_pb2,  # noqa: F401 - opens an Any
+)
+from envoy.extensions.transport_sockets.tls.v3 import tls_pb2  # noqa: F401 - opens an Any
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2  # noqa: F401 - opens an Any
+from google.protobuf import json_format
+
+from pointsman.contract import CLUSTER_ACCESS_LOG, CLUSTER_CAPTURE, CLUSTER_XDS
+from pointsman.xds.bootstrap import Tls, bootstrap
+
+XDS_TLS = Tls("/ca.pem", "/cert.pem", "/key.pem", "pointsman-xds")
+EVALUATOR_TLS = Tls("/ca.pem", "/cert.pem", "/key.pem", "pointsman-evaluator")
+
+
+def made(**changes: Any) -> dict[str, Any]:
+    """Return a bootstrap."""
+    given: dict[str, Any] = {
+        "gateway": "default",
+        "node_id": "n",
+        "admin_address": "127.0.0.1:9901",
+        "xds_addresses": ["10.0.0.1:18000", "10.0.0.2:18000"],
+        "access_log_address": "127.0.0.1:18001",
+        "capture_address": "127.0.0.1:18002",
+    }
+    return bootstrap(**given | changes)
+
+
+def cluster(value: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return one of its clusters."""
+    (found,) = [c for c in value["static_resources"]["clusters"] if c["name"] == name]
+    return dict(found)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"xds_tls": XDS_TLS, "evaluator_tls": EVALUATOR_TLS}, {"xds_addresses": ["xds.svc:18000"]}],
+    ids=["plain", "tls", "dns"],
+)
+def test_envoys_types_know_every_field(changes: dict[str, Any]) -> None:
+    """It survives JSON and parses as Envoy's Bootstrap, packed parts too."""
+    parsed = json_format.ParseDict(json.loads(json.dumps(made(**changes))), bootstrap_pb2.Bootstrap())
+    assert (parsed.node.id, parsed.node.cluster) == ("n", "default")
+    assert parsed.dynamic_resources.ads_config.api_type == config_source_pb2.ApiConfigSource.DELTA_GRPC
+    assert len(parsed.static_resources.clusters) == 3
+
+
+def test_all_that_is_dynamic_comes_over_one_stream() -> None:
+    """Listeners and clusters are asked from ADS, and ADS from our cluster."""
+    dynamic = made()["dynamic_resources"]
+    assert dynamic["lds_config"] == dynamic["cds_config"] == {"ads": {}, "resource_api_version": "V3"}
+    (service,) = dynamic["ads_config"]["grpc_services"]
+    assert service["envoy_grpc"]["cluster_name"] == CLUSTER_XDS
+
+
+def test_every_xds_server_is_an_endpoint() -> None:
+    """With one server gone, Envoy has the other."""
+    (locality,) = cluster(made(), CLUSTER_XDS)["load_assignment"]["endpoints"]
+    sockets = [e["endpoint"]["address"]["socket_address"] for e in locality["lb_endpoints"]]
+    assert [(s["address"], s["port_value"]) for s in sockets] == [("10.0.0.1", 18000), ("10.0.0.2", 18000)]
+
+
+@pytest.mark.parametrize(
+    ("address", "kind", "host"),
+    [
+        ("xds.pointsman.svc:18000", "STRICT_DNS", "xds.pointsman.svc"),
+        ("10.0.0.1:18000", "STATIC", "10.0.0.1"),
+        ("[::1]:18000", "STATIC", "::1"),
+    ],
+)
+def test_names_are_asked_from_dns(address: str, kind: str, host: str) -> None:
+    """A name needs DNS, an address does not; brackets belong to the notation alone."""
+    found = cluster(made(xds_addresses=[address]), CLUSTER_XDS)
+    assert found["type"] == kind
+    (endpoint,) = found["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    assert endpoint["endpoint"]["address"]["socket_address"]["address"] == host
+
+
+def test_grpc_needs_http2_and_a_heartbeat() -> None:
+    """Both gRPC clusters speak HTTP/2 and notice a server that vanished; captures are plain HTTP/1.1."""
+
+    def protocol(name: str) -> dict[str, Any]:
+        (options,) = cluster(made(), name)["typed_extension_protocol_options"].values()
+        return dict(options["explicit_http_config"])
+
+    for name in (CLUSTER_XDS, CLUSTER_ACCESS_LOG):
+        assert "connection_keepalive" in protocol(name)["http2_protocol_options"]
+    assert list(protocol(CLUSTER_CAPTURE)) == ["http_protocol_options"]
+
+
+def test_tls_is_mutual_and_checks_the_name() -> None:
+    """Each server's certificate must carry its own name; ours is shown; nothing below TLS 1.3."""
+    value = made(xds_tls=XDS_TLS, evaluator_tls=EVALUATOR_TLS)
+    for name, server in (
+        (CLUSTER_XDS, "pointsman-xds"),
+        (CLUSTER_ACCESS_LOG, "pointsman-evaluator"),
+        (CLUSTER_CAPTURE, "pointsman-evaluator"),
+    ):
+        context = cluster(value, name)["transport_socket"]["typed_config"]
+        common = context["common_tls_context"]
+        assert context["sni"] == server
+        (san,) = common["validation_context"]["match_typed_subject_alt_names"]
+        assert san["matcher"] == {"exact": server}
+        assert common["tls_certificates"][0]["private_key"] == {"filename": "/key.pem"}
+        assert common["tls_params"]["tls_minimum_protocol_version"] == "TLSv1_3"
+
+
+def test_without_tls_nothing_says_so() -> None:
+    """No half of it is left in."""
+    assert "transport_socket" not in json.dumps(made())
+
+
+def test_captures_in_flight_are_bounded() -> None:
+    """What copies may take of Envoy's memory has a limit; requests themselves have none there."""
+    (limits,) = cluster(made(), CLUSTER_CAPTURE)["circuit_breakers"]["thresholds"]
+    assert limits["max_requests"] <= 256
+    assert "circuit_breakers" not in cluster(made(), CLUSTER_XDS)
+
+
+def test_an_address_without_port_is_refused() -> None:
+    """The one thing that can be wrong with an address is named."""
+    with pytest.raises(ValueError, match=r"127\.0\.0\.1: not host:port"):
+        made(admin_address="127.0.0.1")
