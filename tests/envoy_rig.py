@@ -32,7 +32,7 @@ from pointsman.plan.types import (
 from pointsman.xds.translate import SECRET, Options, secret, secret_names, translate
 from wait import until_sync
 
-SOLE, SHARED, PINNED, BROKEN = "sole.test", "shared.test", "pinned.test", "broken.test"
+SOLE, SHARED, PINNED, BROKEN, SPLIT = "sole.test", "shared.test", "pinned.test", "broken.test", "split.test"
 DEADLINE_MS = 300
 """Roomy: a test machine is slow, and a slow classifier sleeps much longer."""
 BODY_LIMIT = 2 * 1024 * 1024
@@ -87,14 +87,22 @@ class Rig:
 
     def counted(self, reason: str) -> int:
         """Return Envoy's own counter of a reason."""
-        query = {"filter": rf"pointsman\.reason\.{reason}$", "format": "json"}
+        return self.stat(rf"pointsman\.reason\.{reason}$")
+
+    def stat(self, pattern: str) -> int:
+        """Return the sum of Envoy's counters whose names match."""
+        query = {"filter": pattern, "format": "json"}
         stats = httpx.get(f"http://{self.envoy.admin_address}/stats", params=query).json()["stats"]
         return sum(int(stat.get("value", 0)) for stat in stats)
 
 
-def tier(name: str, server: Server, model: str) -> TierPlan:
+LISTENER_PATH, SHORT_PATH = "/api/v1", "/v1"
+"""Base paths of the cheap tier: with another than the client's it fails over by listeners only."""
+
+
+def tier(name: str, server: Server, model: str, path: str) -> TierPlan:
     """Return a tier with a key of its own."""
-    endpoint = Endpoint("http", LOCALHOST, server.port, "/api/v1")
+    endpoint = Endpoint("http", LOCALHOST, server.port, path)
     return TierPlan(name, (endpoint,), model, SecretName("team", "keys", name), 5_000, 20_000, "team")
 
 
@@ -108,24 +116,27 @@ def gateway(cheap: TierPlan, strong: TierPlan, triton: Server) -> GatewayPlan:
     stumbling = ClassifierPlan("pm-0", TritonPlan((triton.address,)), DEADLINE_MS, (), (("other", "cheap"),))
     capture = CapturePlan(1000, 4096)
 
-    def policy(name: str, host: str, arm: ArmPlan, model: str = "auto") -> PolicyPlan:
-        return PolicyPlan("team", name, 1, (host,), (model,), (arm,), (), capture)
+    def policy(name: str, host: str, *arms: ArmPlan, model: str = "auto") -> PolicyPlan:
+        return PolicyPlan("team", name, 1, (host,), (model,), arms, (), capture)
 
     return GatewayPlan(
         "default",
         (
             policy("broken", BROKEN, ArmPlan("broken-1", 1000, tiers, stumbling)),
             policy("pinned", PINNED, ArmPlan("pinned-1", 1000, tiers, None, "cheap")),
-            policy("shared-a", SHARED, ArmPlan("shared-a-1", 1000, tiers, None, "cheap"), "a"),
-            policy("shared-b", SHARED, ArmPlan("shared-b-1", 1000, tiers), "b"),
+            policy("shared-a", SHARED, ArmPlan("shared-a-1", 1000, tiers, None, "cheap"), model="a"),
+            policy("shared-b", SHARED, ArmPlan("shared-b-1", 1000, tiers), model="b"),
             policy("sole", SOLE, ArmPlan("sole-1", 1000, tiers, classifier)),
+            policy(
+                "split", SPLIT, ArmPlan("split-1", 300, tiers, None, "cheap"), ArmPlan("split-2", 700, tiers)
+            ),
         ),
     )
 
 
 @contextmanager
-def run(folder: Path) -> Iterator[Rig]:
-    """Start the servers and an Envoy that routes between them."""
+def run(folder: Path, path: str = LISTENER_PATH) -> Iterator[Rig]:
+    """Start the servers and an Envoy that routes between them; `path` is the cheap tier's base path."""
     cheap, strong = Server(chat_answer("cheap-1")), Server(chat_answer("strong-1"))
     triton, capture = Server(classifier_answer([0.9, 1.0])), Server(status_answer(202, b""))
     log = AccessLogSink()
@@ -134,7 +145,8 @@ def run(folder: Path) -> Iterator[Rig]:
         for server in servers:
             loop.run(server.start())
         entry, admin = f"{LOCALHOST}:{free_port()}", f"{LOCALHOST}:{free_port()}"
-        plan = gateway(tier("cheap", cheap, "small-1"), tier("strong", strong, "large-1"), triton)
+        tiers = tier("cheap", cheap, "small-1", path), tier("strong", strong, "large-1", LISTENER_PATH)
+        plan = gateway(*tiers, triton)
         options = Options(entry_address=entry, body_limit=BODY_LIMIT, classify_limit=CLASSIFY_LIMIT)
         resources = translate(plan, options)
         names = {name for policy in plan.policies for name in secret_names(policy)}

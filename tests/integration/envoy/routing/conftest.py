@@ -31,3 +31,17 @@ def rig(running: Rig) -> Rig:
     """Return the rig, everyone answering as usual."""
     running.reset()
     return running
+
+
+@pytest.fixture(scope="session")
+def running_short(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """Run an Envoy whose cheap tier can be reached the short way."""
+    with envoy_rig.run(tmp_path_factory.mktemp("short"), envoy_rig.SHORT_PATH) as rig:
+        yield rig
+
+
+@pytest.fixture
+def short(running_short: Rig) -> Rig:
+    """Return the rig with the short way, everyone answering as usual."""
+    running_short.reset()
+    return running_short
