@@ -111,7 +111,7 @@ async def test_an_envoy_restart_serves_again_within_three_seconds(
     try:
         await until(lambda: len(load.outcomes) > RATE, 20)
         died_at = asyncio.get_running_loop().time()
-        await asyncio.to_thread(stack.kill, "envoy")
+        restarts = await asyncio.to_thread(stack.kill, "envoy")
         served = await until(
             lambda: [o for o in load.outcomes if o.status == 200 and o.sent_at > died_at + 0.05],
             10,
@@ -121,4 +121,5 @@ async def test_an_envoy_restart_serves_again_within_three_seconds(
         load.stop()
         await sending
     assert served[0].done_at - died_at <= 4.0, "1 s until it is restarted, 3 s until it serves"
+    await asyncio.to_thread(stack.back, "envoy", restarts)
     assert condition(await asyncio.to_thread(stack.ready, routed), "Programmed")["status"] == "True"
