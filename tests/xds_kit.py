@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -78,9 +78,14 @@ class Address:
 
 @asynccontextmanager
 async def xds_server(
-    at: Address, *, authority: Authority | None = None, opened: bool = True, timing: Timing = TIMING
+    at: Address,
+    *,
+    authority: Authority | None = None,
+    opened: bool = True,
+    timing: Timing = TIMING,
+    options: Options | None = None,
 ) -> AsyncIterator[Xds]:
-    """Run a server; with an authority, over mutual TLS."""
+    """Run a server; with an authority, over mutual TLS. Of `options` all but the entry's address counts."""
     keys: dict[str, bytes] = {}
 
     def key_of(name: SecretName) -> bytes:
@@ -88,7 +93,8 @@ async def xds_server(
 
     registry = CollectorRegistry()
     entry = f"127.0.0.1:{at.entry}"
-    hub = Hub(Options(entry_address=entry), key_of, XdsMetrics(registry), lambda: None, timing)
+    translation = replace(options or Options(), entry_address=entry)
+    hub = Hub(translation, key_of, XdsMetrics(registry), lambda: None, timing)
     if opened:
         hub.open()
     tls = None

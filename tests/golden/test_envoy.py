@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
-from prometheus_client import CollectorRegistry
 
 from pointsman.lab.pki import Authority
-from pointsman.lab.process import free_port
 from pointsman.xds.compile import Compiler
-from pointsman.xds.hub import Hub
-from pointsman.xds.metrics import XdsMetrics
-from pointsman.xds.server import server
-from pointsman.xds.translate import Options
+from pointsman.xds.translate import Options, secret_names
 from pointsman.xds.types import CLUSTER, LISTENER, ROUTE, SECRET
 from wait import until
-from xds_kit import TIMING, Xds, admin, envoy, stat
+from xds_kit import Address, Xds, admin, envoy, stat, xds_server
 
 from .cases import CASES, built
 
@@ -36,11 +31,6 @@ Loaded = set[tuple[str, str, str]]
 """(type URL, name, version)."""
 
 
-def key_of(name: SecretName) -> bytes:
-    """Return a key for every tier that wants one."""
-    return name.resource.encode()
-
-
 @dataclass(frozen=True, slots=True)
 class Fleet:
     """A running Envoy, the server that it asks, and how that server translates."""
@@ -49,9 +39,13 @@ class Fleet:
     envoy: Envoy
     options: Options
 
+    def key_of(self, name: SecretName) -> bytes:
+        """Return a tier's key."""
+        return self.xds.keys.get(name.resource, b"")
+
     def wanted(self, plans: Mapping[str, PolicyPlan]) -> Loaded:
         """Return what Envoy shall have for these plans."""
-        whole = Compiler(self.xds.name, self.options, key_of)(plans)
+        whole = Compiler(self.xds.name, self.options, self.key_of)(plans)
         return {
             (kind, name, resource.version)
             for kind in (CLUSTER, LISTENER, ROUTE, SECRET)
@@ -84,19 +78,11 @@ def _named(entry: dict[str, Any], inner: str) -> tuple[str, str]:
 async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
     """Run an Envoy that takes its configuration from our server."""
     home = tmp_path_factory.mktemp("golden")
-    authority = Authority(home / "pki")
-    entry, address = (f"127.0.0.1:{free_port()}" for _ in range(2))
-    options = Options(entry_address=entry, ca_file=str(authority.pair.cert))
-    registry = CollectorRegistry()
-    hub = Hub(options, key_of, XdsMetrics(registry), lambda: None, TIMING)
-    hub.open()
-    running = server(hub, address, None)
-    await running.start()
-    xds = Xds(hub, address, entry, registry, {}, running)
-    hub.desire(xds.name, {})
-    async with envoy(xds, home) as started:
-        yield Fleet(xds, started, options)
-    await running.stop(0)
+    options = Options(ca_file=str(Authority(home / "pki").pair.cert))
+    async with xds_server(Address(), options=options) as xds:
+        xds.desire()
+        async with envoy(xds, home) as started:
+            yield Fleet(xds, started, replace(options, entry_address=xds.entry))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -104,8 +90,9 @@ async def test_envoy_takes_the_case(fleet: Fleet, case: str) -> None:
     """Envoy has every resource of the case in the version that was sent, and refused none."""
     for gateway in built(case).gateways.values():
         plans = {plan.key: plan for plan in gateway.policies}
+        fleet.xds.keys |= {name.resource: b"sk-test" for p in plans.values() for name in secret_names(p)}
         wanted = fleet.wanted(plans)
-        fleet.xds.hub.desire(fleet.xds.name, plans)
+        fleet.xds.desire(*plans.values())
 
         async def has_it(wanted: Loaded = wanted) -> bool:
             return await fleet.loaded() == wanted

@@ -28,6 +28,7 @@ from pointsman.xds.translate.resources import (
     seconds,
     socket_address,
     split_address,
+    struct,
     uint,
 )
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 DNS: Final = "envoy.clusters.dns"
 """Extension of clusters whose endpoints have names: they are not usable before DNS has answered."""
+_MATCH: Final = "envoy.transport_socket_match"
+"""Metadata of an endpoint that picks one of the cluster's transport sockets."""
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _IN_FLIGHT: Final = 65_536
 """Answers take minutes, so Envoy's default of 1,024 in flight would be a limit of ours; 3 retries more so."""
@@ -53,7 +56,7 @@ def upstream(tier: TierPlan, options: Options) -> cluster_pb2.Cluster:
     if len(tier.endpoints) > 1:
         cluster.outlier_detection.CopyFrom(_outliers(consecutive=5, base_s=10, longest_s=60, most_percent=50))
     if secure:
-        cluster.transport_socket.CopyFrom(_tls(tier, options))
+        _secure(cluster, tier, options)
     _speak(cluster, secure=secure, key=tier.api_key)
     return cluster
 
@@ -220,23 +223,31 @@ def _injector(key: SecretName) -> hcm_pb2.HttpFilter:
     )
 
 
-def _tls(tier: TierPlan, options: Options) -> base_pb2.TransportSocket:
-    """Return TLS that checks every endpoint's certificate against its own host name."""
+def _secure(cluster: cluster_pb2.Cluster, tier: TierPlan, options: Options) -> None:
+    """Set TLS that checks every endpoint's certificate against its own host, and no other's."""
     hosts = sorted({e.host for e in tier.endpoints})
+    cluster.transport_socket.CopyFrom(_tls(hosts[0], options))
+    if len(hosts) == 1:
+        return
+    # By host: the name that Envoy takes from an endpoint by itself is its Host header's, port and all.
+    for host in hosts:
+        match = cluster.transport_socket_matches.add(name=host, match=struct({"host": host}))
+        match.transport_socket.CopyFrom(_tls(host, options))
+    for endpoint in cluster.load_assignment.endpoints[0].lb_endpoints:
+        host = endpoint.endpoint.address.socket_address.address
+        endpoint.metadata.filter_metadata[_MATCH].CopyFrom(struct({"host": host}))
+
+
+def _tls(host: str, options: Options) -> base_pb2.TransportSocket:
     context = tls_pb2.UpstreamTlsContext()
     common = context.common_tls_context
     common.tls_params.tls_minimum_protocol_version = common_pb2.TlsParameters.TLSv1_2
+    matcher = common_pb2.SubjectAltNameMatcher
+    kind = matcher.IP_ADDRESS if is_ip(host) else matcher.DNS
     common.validation_context.trusted_ca.filename = options.ca_file
-    if len(hosts) > 1 and not any(is_ip(host) for host in hosts):
-        context.auto_host_sni = True
-        context.auto_sni_san_validation = True
-    else:
-        if len(hosts) == 1 and not is_ip(hosts[0]):
-            context.sni = hosts[0]
-        matcher = common_pb2.SubjectAltNameMatcher
-        for host in hosts:
-            kind = matcher.IP_ADDRESS if is_ip(host) else matcher.DNS
-            common.validation_context.match_typed_subject_alt_names.append(
-                matcher(san_type=kind, matcher=string_pb2.StringMatcher(exact=host))
-            )
+    common.validation_context.match_typed_subject_alt_names.append(
+        matcher(san_type=kind, matcher=string_pb2.StringMatcher(exact=host))
+    )
+    if not is_ip(host):
+        context.sni = host
     return base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=any_of(context))
