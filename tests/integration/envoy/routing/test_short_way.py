@@ -40,9 +40,7 @@ def test_a_decided_request_takes_it(short: Rig, tier: str) -> None:
     assert response.headers[Header.SERVED_TIER] == tier
     assert short.stat(LISTENERS) == before
     if tier == "cheap":
-        check_received(
-            short.cheap.received[0], model="small-1", key="key-cheap", path="/v1/chat/completions"
-        )
+        check_received(short.cheap.received[0], model="small-1", key="key-cheap", path="/v1/chat/completions")
     else:
         check_received(
             short.strong.received[0], model="large-1", key="key-strong", path="/api/v1/chat/completions"
@@ -106,7 +104,9 @@ def test_an_upstream_cannot_say_who_served(short: Rig) -> None:
     """A tier that answers with our header is not believed."""
 
     async def forging(request: web.Request, body: bytes) -> web.Response:
-        return web.json_response({}, headers={Header.SERVED_TIER: "strong", Header.REASON: "pinned"})
+        return web.json_response(
+            {}, headers={str(Header.SERVED_TIER): "strong", str(Header.REASON): "pinned"}
+        )
 
     short.cheap.answer = forging
     response = short.ask()
@@ -156,9 +156,7 @@ def test_a_second_name_for_the_model_is_rewritten_too(short: Rig) -> None:
         pytest.param({}, json.dumps(QUESTION).encode("utf-16"), id="UTF-16"),
     ],
 )
-def test_a_model_that_cannot_be_set_reaches_no_tier(
-    short: Rig, headers: dict[str, str], body: bytes
-) -> None:
+def test_a_model_that_cannot_be_set_reaches_no_tier(short: Rig, headers: dict[str, str], body: bytes) -> None:
     """An encoding that a lenient server would decode, and we do not, would let the client name the model."""
     response = short.ask(body, headers=headers)
     assert response.status_code == 400
