@@ -96,6 +96,12 @@ BAD_SPECS: Final = (
     _one("endpoint without a scheme", f"{TIER}.endpoints[0].url", "api.example.com/v1", URL),
     _one("endpoint with a key in it", f"{TIER}.endpoints[0].url", "https://k@api.example.com/v1", URL),
     _one("endpoint with a query", f"{TIER}.endpoints[0].url", "https://api.example.com/v1?key=k", URL),
+    Bad(
+        "endpoints with different paths",
+        {f"{TIER}.endpoints[0].url": "https://api.example.com/openai/v1"},
+        f"{TIER}.endpoints",
+        "put endpoints with another path into a tier of their own",
+    ),
     _one(
         "endpoint with an impossible port",
         f"{TIER}.endpoints[0].url",

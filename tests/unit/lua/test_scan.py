@@ -20,7 +20,7 @@ _scan, _unescape = functions("dispatch", "scan", "unescape")
 
 def scan(body: bytes, budget: int = BUDGET) -> tuple[str | None, list[bytes], int]:
     """Return the problem, the quoted values found, and how many keys named the model."""
-    problem, values, seen = _scan(body, budget)
+    problem, values, seen, *_ = _scan(body, budget)
     at = [values[i] for i in range(1, len(values) + 1)]
     found = [body[first - 1 : last] for first, last in zip(at[::2], at[1::2], strict=True)]
     return plain(problem), found, seen

@@ -30,6 +30,10 @@ ModelName = Annotated[
 """A value of `model` in an OpenAI request: what JSON needs no escape for, so bytes can be compared."""
 
 
+_PATH = "'[^:/](/.*)?$'"
+"""Finds the last character before a URL's path, and the path."""
+
+
 class TierEndpoint(ApiModel):
     """One address that serves the tier's model."""
 
@@ -100,6 +104,12 @@ class Tier(ApiModel):
                 rule(
                     "self.all(e, e.url.startsWith('https://') == self[0].url.startsWith('https://'))",
                     "must all use the same scheme; put http and https endpoints into tiers of their own",
+                ),
+                rule(
+                    # Not url(…): the estimated cost of that is 100 times the budget.
+                    f"self.all(e, e.url.find({_PATH}).substring(1) == "
+                    f"self[0].url.find({_PATH}).substring(1))",
+                    "must all have the same path; put endpoints with another path into a tier of their own",
                 ),
                 rule(
                     "self.all(e, self.exists_one(u, u.url == e.url))",

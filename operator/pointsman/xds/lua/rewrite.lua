@@ -21,6 +21,12 @@ local function replaced(bytes, values, model)
   return table.concat(parts)
 end
 
+-- Could this part of a body, which was too dear to read, name a model, in any case and however escaped?
+local function may_name_model(rest)
+  rest = lower(rest)
+  return find(rest, "model", 1, true) or find(rest, "\\u", 1, true)
+end
+
 local function rewrite(handle)
   local body = handle:body()
   local length = body and body:length() or 0
@@ -36,19 +42,11 @@ local function rewrite(handle)
   if encoding and lower(encoding) ~= "identity" or form or find(sub(bytes, 1, 4), "[%z\254\255]") then
     return refuse_body(handle)
   end
-  local problem, values = scan(bytes, budget)
-  bytes = replaced(bytes, values, model)
-  if problem == REASON.BODY_HOSTILE then
-    -- Too deep to read to its end. Of two members of one name, parsers take the last: make it ours.
-    local last = #bytes
-    while match(sub(bytes, last, last), "%s") do
-      last = last - 1
-    end
-    if byte(bytes, last) ~= 125 then
-      return refuse_body(handle) -- no object ends like that, and a server that reads one anyway would take its model
-    end
-    bytes = sub(bytes, 1, last - 1) .. ',"model":' .. model .. sub(bytes, last)
+  local problem, values, seen, stopped = scan(bytes, budget)
+  if problem == REASON.BODY_HOSTILE and (seen * 2 ~= #values or may_name_model(sub(bytes, stopped))) then
+    return refuse_body(handle)
   end
+  bytes = replaced(bytes, values, model)
   body:setBytes(bytes)
 end
 

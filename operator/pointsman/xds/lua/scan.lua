@@ -57,10 +57,11 @@ local function names_model(s, open, close)
   return lower(unescape(key)) == "model", 200
 end
 
--- Returns (problem, values, seen): `values` holds first and last offset of the quoted value of every top-level
+-- Returns (problem, values, seen, stopped): `values` holds first and last offset of the quoted value of every top-level
 -- "model" (quotes included) in turn, `seen` counts the keys. A problem is a reason: body_unreadable if `s` is no
 -- JSON object, body_hostile if the work (bytes outside strings, quotes, backslashes before quotes, keys looked at)
--- exceeds `budget`. Strings are skipped with a plain find, which runs at memory speed.
+-- exceeds `budget`; then `stopped` is the offset from which on nothing was read. Strings are skipped with a plain
+-- find, which runs at memory speed.
 local function scan(s, budget)
   local at, depth, work, seen = 1, 0, 0, 0
   local values, key_next, value_next = {}, false, false
@@ -71,7 +72,7 @@ local function scan(s, budget)
     local c = byte(s, at)
     work = work + 1
     if work > budget then
-      return "body_hostile", values, seen
+      return "body_hostile", values, seen, at
     elseif c == 34 then -- a string: find the quote that ends it, the first after an even number of backslashes
       local close = at
       repeat
@@ -85,7 +86,7 @@ local function scan(s, budget)
         end
         work = work + close - back
         if work > budget then
-          return "body_hostile", values, seen
+          return "body_hostile", values, seen, at
         end
       until (close - back) % 2 == 1
       if depth == 1 then

@@ -86,7 +86,7 @@ def test_triton_is_down(rig: Rig) -> None:
         pytest.param(b'{"model": 7}', Reason.BODY_UNREADABLE, id="a model that is no string"),
         pytest.param(b'["model", "auto"]', Reason.BODY_UNREADABLE, id="not an object"),
         pytest.param(
-            b'{"a":' + b"[" * 1_200_000 + b"]" * 700_000 + b',"model":"auto"}',
+            b'{"model":"auto","a":' + b"[" * 600_000 + b"]" * 600_000 + b"}",
             Reason.BODY_HOSTILE,
             id="hostile nesting",
         ),
@@ -100,6 +100,16 @@ def test_a_body_that_cannot_be_classified_goes_to_strong(rig: Rig, body: bytes, 
     assert reason in FAIL_OPEN
     check(rig, SOLE, body, tier="strong", reason=reason, policy="team/sole")
     assert not rig.triton.received
+
+
+@pytest.mark.parametrize("tail", [b',"model":"evil"}', b',"mo\\u0064el":"evil"}', b',"MODEL":"evil"} {}'])
+def test_a_hostile_body_names_no_model_behind_our_back(rig: Rig, tail: bytes) -> None:
+    """Too deep to read to its end, with a model where nobody looked: refused, and no tier ever sees it."""
+    response = rig.ask(b'{"a":' + b"[" * 600_000 + b"]" * 600_000 + tail)
+    assert response.status_code == 400
+    assert rig.record(response).reason == Reason.BODY_HOSTILE
+    assert not rig.cheap.received
+    assert not rig.strong.received
 
 
 def test_a_script_error_goes_to_strong(rig: Rig) -> None:
