@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from bench.rig import HOST, Rig, lab, quantile
+from pointsman.clock import system_clock
 from pointsman.contract import ALWAYS_STRONG
-from pointsman.lab.load import Load, Outcome
+from pointsman.lab.load import Load
 from stack import POLICIES, Stack, endless
 
 RATE = 200.0
@@ -34,36 +38,48 @@ async def _flip(rig: Rig, revision: str, say: Callable[[str], None]) -> dict[str
     load = Load(rig.stack.target(HOST), RATE)
     sending = asyncio.create_task(load.run(endless(rig.texts)))
     await asyncio.sleep(2)
-    lags: list[float] = []
-    # The write happened after it was sent: counting from there can only lengthen the lag.
+    changes: list[tuple[float, str]] = []
     for change in range(CHANGES):
         old, new = (revision, ALWAYS_STRONG) if change % 2 == 0 else (ALWAYS_STRONG, revision)
-        written = time.monotonic()
+        # The write happened after it was sent: counting from there can only lengthen the lag.
+        changes.append((system_clock().timestamp(), old))
         await asyncio.to_thread(_write, rig.stack, new)
         await asyncio.sleep(HOLD_S)
-        lags.append(_lag(load.outcomes, old, written))
-        load.outcomes.clear()
         if change % 20 == 19:
-            say(
-                f"{change + 1}/{CHANGES}: p50 {quantile(lags, 0.5) * 1000:.0f}, worst {max(lags) * 1000:.0f} ms"
-            )
+            say(f"{change + 1}/{CHANGES} changes")
     load.stop()
     await sending
+    await asyncio.sleep(2)  # the access log's last entries are on their way to the store
+    lags = _lags(rig.state, [*changes, (float("inf"), "")])
+    failed = sum(outcome.status != 200 for outcome in load.outcomes)
     result = {
         "changes": CHANGES,
         "rate": RATE,
+        "requests": len(load.outcomes),
+        "failed": failed,
         "p50_s": quantile(lags, 0.5),
         "p99_s": quantile(lags, 0.99),
         "max_s": max(lags),
     }
-    say(f"last decision on the old weights: p50 {result['p50_s']:.3f} s, p99 {result['p99_s']:.3f} s")
+    p50, p99, worst = (f"{lag:.3f}" for lag in (result["p50_s"], result["p99_s"], result["max_s"]))
+    say(f"{CHANGES} changes, {len(load.outcomes)} requests, {failed} failed")
+    say(f"last decision on the old weights: p50 {p50} s, p99 {p99} s, worst {worst} s after the write")
     return result
 
 
-def _lag(outcomes: list[Outcome], old: str, written: float) -> float:
-    """Return when the last answer under the old weights came, after the write; its decision was earlier."""
-    late = [outcome.done_at - written for outcome in outcomes if outcome.revision == old]
-    return max([0.0, *late])
+def _lags(state: Path, changes: list[tuple[float, str]]) -> list[float]:
+    """Return, per change, how long after the write Envoy last decided by the old weights (its own clock)."""
+    with closing(sqlite3.connect(f"file:{next(state.rglob('*.sqlite'))}?mode=ro", uri=True)) as db:
+        rows = db.execute(
+            "SELECT (start_us + coalesce(decision_us, 0)) / 1e6, revision FROM requests"
+        ).fetchall()
+    lags = []
+    for (written, old), (until, _) in pairwise(changes):
+        late = [
+            moment - written for moment, revision in rows if revision == old and written <= moment < until
+        ]
+        lags.append(max([0.0, *late]))
+    return lags
 
 
 def _write(stack: Stack, revision: str) -> None:
