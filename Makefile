@@ -38,6 +38,7 @@ test-unit: .venv/stamp ## what needs no server: under a minute
 .PHONY: lint
 lint: .venv/stamp ## style, types, layers
 	$(BIN)/ruff check
+	$(BIN)/ruff format --check --quiet
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

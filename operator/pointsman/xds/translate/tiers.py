@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pointsman.plan.types import TierPlan
     from pointsman.xds.translate.options import Options
 
+
 def listener(tier: TierPlan, options: Options) -> listener_pb2.Listener:
     """Return the tier's internal listener."""
     manager = hcm_pb2.HttpConnectionManager(
@@ -85,5 +86,3 @@ def _action(tier: TierPlan) -> route_components_pb2.RouteAction:
     action.regex_rewrite.pattern.regex = "^(/v1)?/"
     action.regex_rewrite.substitution = f"{tier.endpoints[0].path_prefix}/"
     return action
-
-
