@@ -87,15 +87,15 @@ async def test_programmed_follows_the_envoys(plane: ControlPlane, cluster: Clust
                 await cluster.change(**pinned_spec("another") | gateway)
                 await operator.promoted()
                 await operator.condition("Ready", "Ready")
-                # an older policy holds the host: this one is told so, and nothing of it is served
-                await cluster.apply(pinned_spec("late") | gateway, "late")
-                refused = await operator.condition("Accepted", "HostConflict", "late")
+                # an older policy holds the host (within one second the name decides): this one is told so
+                await cluster.apply(pinned_spec("younger") | gateway, "younger")
+                refused = await operator.condition("Accepted", "HostConflict", "younger")
                 assert f"{cluster.namespace}/support" in refused["message"]
-                late = await cluster.policy("late")
+                late = await cluster.policy("younger")
                 assert condition(late, "Ready")["reason"] == "HostConflict"
                 await cluster.delete()
-                await operator.condition("Ready", "Ready", "late")
-                await operator.promoted("late")
-        await operator.condition("Programmed", "XdsUnreachable", "late")
-        await cluster.change("late", **pinned_spec("later") | gateway)
-        await operator.promoted("late")
+                await operator.condition("Ready", "Ready", "younger")
+                await operator.promoted("younger")
+        await operator.condition("Programmed", "XdsUnreachable", "younger")
+        await cluster.change("younger", **pinned_spec("later") | gateway)
+        await operator.promoted("younger")
