@@ -13,11 +13,12 @@ from prometheus_client import CollectorRegistry
 
 from pointsman.lab.envoy import Envoy
 from pointsman.lab.process import free_port
+from pointsman.tls import grpc_credentials
 from pointsman.xds.bootstrap import Tls, bootstrap
 from pointsman.xds.delta import Timing
 from pointsman.xds.hub import Hub
 from pointsman.xds.metrics import XdsMetrics
-from pointsman.xds.server import credentials, server
+from pointsman.xds.server import server
 from pointsman.xds.translate import Options
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ async def xds_server(
     tls = None
     if authority is not None:
         pair = authority.leaf("xds", "pointsman:xds", hosts=["localhost"])
-        tls = credentials(pair.cert, pair.key, authority.pair.cert)
+        tls = grpc_credentials(pair.cert, pair.key, authority.pair.cert)
     address = f"127.0.0.1:{at.grpc}"
     running = server(hub, address, tls)
     await running.start()

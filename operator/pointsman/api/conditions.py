@@ -5,14 +5,15 @@ A reason belongs to one condition type and fixes its status, so that the two can
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
 
 from pointsman.api.v1alpha1.meta import Condition
+from pointsman.clock import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
 Status = Literal["True", "False", "Unknown"]
 
@@ -171,11 +172,6 @@ REASONS: Final[tuple[type[ConditionReason], ...]] = (
     ReadyReason,
 )
 """Every condition's reasons, in the order in which a cause is looked for; `Ready` last."""
-
-
-def rfc3339(moment: datetime) -> str:
-    """Return an aware time as Kubernetes writes it: UTC, whole seconds, `Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def condition(reason: ConditionReason, message: str, generation: int, now: datetime) -> Condition:

@@ -8,23 +8,10 @@ from pathlib import Path
 
 import click
 
-from pointsman.api.v1alpha1.meta import DURATION_PATTERN, seconds
+from pointsman.cli.parameters import ADDRESS, DURATION
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-
-class _DurationType(click.ParamType[float]):
-    """A duration as in the API: `5s`, `15m`, `720h`."""
-
-    name = "duration"
-
-    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        import re
-
-        if isinstance(value, str) and not re.match(DURATION_PATTERN, value):
-            self.fail(f"{value!r} is no duration; write for instance 5s, 15m or 720h (30 days)", param, ctx)
-        return seconds(value) if isinstance(value, str) else value
 
 
 _EXAMPLE = """\b
@@ -33,35 +20,18 @@ Example:
       --envoy-admin http://127.0.0.1:9901
 """
 
-_DURATION = _DurationType()
-
-
-class _AddressType(click.ParamType[str]):
-    """`host:port`."""
-
-    name = "host:port"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        host, _, port = value.rpartition(":")
-        if not host or not port.isdigit():
-            self.fail(f"{value!r} is no address; write host:port, for instance 0.0.0.0:9080", param, ctx)
-        return value
-
-
-_ADDRESS = _AddressType()
-
 
 @click.group(invoke_without_command=True, epilog=_EXAMPLE)
 @click.option("--kubeconfig", type=_EXISTING, help="Default: the cluster that this pod runs in.")
 @click.option(
-    "--access-log-address", type=_ADDRESS, default="0.0.0.0:9081", show_default=True, help="gRPC, for Envoy."
+    "--access-log-address", type=ADDRESS, default="0.0.0.0:9081", show_default=True, help="gRPC, for Envoy."
 )
 @click.option(
-    "--capture-address", type=_ADDRESS, default="0.0.0.0:9082", show_default=True, help="HTTP, for Envoy."
+    "--capture-address", type=ADDRESS, default="0.0.0.0:9082", show_default=True, help="HTTP, for Envoy."
 )
 @click.option(
     "--http-address",
-    type=_ADDRESS,
+    type=ADDRESS,
     default="0.0.0.0:9080",
     show_default=True,
     help="Health, metrics, summaries.",
@@ -73,31 +43,31 @@ _ADDRESS = _AddressType()
     metavar="URL",
     help="An Envoy's admin address, to count what is lost. Repeatable.",
 )
-@click.option("--envoy-poll", type=_DURATION, default="5s", show_default=True, help="How often to ask it.")
+@click.option("--envoy-poll", type=DURATION, default="5s", show_default=True, help="How often to ask it.")
 @click.option(
     "--envoy-grace",
-    type=_DURATION,
+    type=DURATION,
     default="3s",
     show_default=True,
     help="How long an entry may be under way.",
 )
 @click.option(
     "--retention-requests",
-    type=_DURATION,
+    type=DURATION,
     default="720h",
     show_default=True,
     help="How long rows of requests are kept; text: as the policy says.",
 )
 @click.option(
     "--series-keep",
-    type=_DURATION,
+    type=DURATION,
     default="24h",
     show_default=True,
     help="How long counters of a deleted policy or revision stay.",
 )
 @click.option(
     "--sweep-every",
-    type=_DURATION,
+    type=DURATION,
     default="1m",
     show_default=True,
     help="How often what is over is deleted.",

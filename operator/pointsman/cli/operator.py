@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import socket
 import sys
 import uuid
@@ -12,30 +11,7 @@ from pathlib import Path
 
 import click
 
-from pointsman.api.v1alpha1.meta import DURATION_PATTERN, seconds
-
-
-class _DurationType(click.ParamType[float]):
-    """A duration as in the API: `500ms`, `2s`, `1m`."""
-
-    name = "duration"
-
-    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, str) and not re.match(DURATION_PATTERN, value):
-            self.fail(f"{value!r} is no duration; write for instance 500ms, 2s or 1m", param, ctx)
-        return seconds(value) if isinstance(value, str) else value
-
-
-class _AddressType(click.ParamType[str]):
-    """`host:port`."""
-
-    name = "host:port"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        host, _, port = value.rpartition(":")
-        if not host or not port.isdigit():
-            self.fail(f"{value!r} is no address; write host:port, for instance 0.0.0.0:9070", param, ctx)
-        return value
+from pointsman.cli.parameters import ADDRESS, DURATION
 
 
 @click.command()
@@ -53,7 +29,7 @@ class _AddressType(click.ParamType[str]):
 )
 @click.option(
     "--http-address",
-    type=_AddressType(),
+    type=ADDRESS,
     default="127.0.0.1:9070",
     show_default=True,
     help="/healthz, /readyz, /metrics.",
@@ -70,7 +46,7 @@ class _AddressType(click.ParamType[str]):
 @click.option("--lease-name", default="pointsman-operator", show_default=True)
 @click.option(
     "--lease-duration",
-    type=_DurationType(),
+    type=DURATION,
     default="15s",
     show_default=True,
     help="A follower takes over this long after the leader's last sign of life.",
@@ -83,14 +59,14 @@ class _AddressType(click.ParamType[str]):
 )
 @click.option(
     "--triton-poll",
-    type=_DurationType(),
+    type=DURATION,
     default="2s",
     show_default=True,
     help="How often each Triton is asked for its models.",
 )
 @click.option(
     "--triton-grace",
-    type=_DurationType(),
+    type=DURATION,
     default="1m",
     show_default=True,
     help="How long a model (pm-…) that no policy wants stays loaded. A Triton belongs to one operator.",

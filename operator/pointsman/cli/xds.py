@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from pointsman.cli.parameters import ADDRESS
+
 _EXAMPLE = """\b
 Example:
   pointsman xds --kubeconfig ~/.kube/config --grpc-address 0.0.0.0:18000 \\
@@ -17,11 +19,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command(name="xds", epilog=_EXAMPLE)
 @click.option("--kubeconfig", type=_FILE, help="Unset: the cluster that this pod runs in.")
-@click.option("--grpc-address", required=True, metavar="HOST:PORT", help="Where Envoys connect (delta ADS).")
-@click.option(
-    "--http-address", required=True, metavar="HOST:PORT", help="/v1/state, /healthz, /readyz, /metrics."
-)
-@click.option("--entry-address", required=True, metavar="HOST:PORT", help="What Envoys bind for clients.")
+@click.option("--grpc-address", required=True, type=ADDRESS, help="Where Envoys connect (delta ADS).")
+@click.option("--http-address", required=True, type=ADDRESS, help="/v1/state, /healthz, /readyz, /metrics.")
+@click.option("--entry-address", required=True, type=ADDRESS, help="What Envoys bind for clients.")
 @click.option("--tls-cert", type=_FILE, help="Certificate of the gRPC server, PEM.")
 @click.option("--tls-key", type=_FILE, help="Its private key, PEM.")
 @click.option("--tls-client-ca", type=_FILE, help="Serve only who has a certificate of this authority, PEM.")
@@ -46,14 +46,6 @@ def command(
     from pointsman.xds.serve import Settings, TlsFiles, run
     from pointsman.xds.translate import Options
 
-    for flag, address in (
-        ("--grpc-address", grpc_address),
-        ("--http-address", http_address),
-        ("--entry-address", entry_address),
-    ):
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdigit():
-            raise click.BadParameter(f"{address!r} is not HOST:PORT", param_hint=flag)
     tls = None
     if tls_cert is not None and tls_key is not None:
         tls = TlsFiles(tls_cert, tls_key, tls_client_ca)

@@ -6,10 +6,12 @@ import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import grpc
+from pointsman.tls import grpc_credentials
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import grpc
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +24,7 @@ class TLSFiles:
 
     def grpc_credentials(self) -> grpc.ServerCredentials:
         """Return credentials that demand a client certificate; a renewed one of ours is read in."""
-        first = self._configuration()
-
-        def renewed() -> grpc.ServerCertificateConfiguration | None:
-            try:
-                return self._configuration()
-            except OSError:
-                return None  # being replaced: keep what we have
-
-        return grpc.dynamic_ssl_server_credentials(first, renewed, require_client_authentication=True)
+        return grpc_credentials(self.cert, self.key, self.client_ca)
 
     def context(self) -> ssl.SSLContext:
         """Return a server's context that demands a client certificate."""
@@ -42,8 +36,3 @@ class TLSFiles:
     def reload(self, context: ssl.SSLContext) -> None:
         """Read a renewed certificate in, for new connections; OSError leaves the old one."""
         context.load_cert_chain(self.cert, self.key)
-
-    def _configuration(self) -> grpc.ServerCertificateConfiguration:
-        return grpc.ssl_server_certificate_configuration(
-            [(self.key.read_bytes(), self.cert.read_bytes())], root_certificates=self.client_ca.read_bytes()
-        )

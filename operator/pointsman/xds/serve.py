@@ -14,11 +14,12 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from pointsman.clock import system_clock
 from pointsman.kube.client import KubeClient
 from pointsman.kube.metrics import KubeMetrics
+from pointsman.tls import grpc_credentials
 from pointsman.xds.coalesce import MOST_S, QUIET_S
 from pointsman.xds.delta import Timing
 from pointsman.xds.hub import Hub
 from pointsman.xds.metrics import XdsMetrics
-from pointsman.xds.server import credentials, server
+from pointsman.xds.server import server
 from pointsman.xds.state import StateBoard, app
 from pointsman.xds.sync import Sync
 from pointsman.xds.translate import Options
@@ -116,4 +117,4 @@ async def serve(settings: Settings, registry: CollectorRegistry) -> None:
 
 
 def _credentials(tls: TlsFiles | None) -> grpc.ServerCredentials | None:
-    return None if tls is None else credentials(tls.cert, tls.key, tls.client_ca)
+    return None if tls is None else grpc_credentials(tls.cert, tls.key, tls.client_ca)

@@ -16,7 +16,6 @@ from pointsman.xds.hub import Hub, Refused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from pointsman.xds.gateway import Envoy, Gateway
 
@@ -124,23 +123,3 @@ def server(hub: Hub, address: str, credentials: grpc.ServerCredentials | None = 
     if bound == 0:
         raise OSError(f"--grpc-address {address} cannot be bound; choose a free one")
     return made
-
-
-def credentials(cert: Path, key: Path, client_ca: Path | None) -> grpc.ServerCredentials:
-    """Return TLS that reads renewed files in; with `client_ca`, only its certificates' holders are served."""
-
-    def read() -> grpc.ServerCertificateConfiguration:
-        return grpc.ssl_server_certificate_configuration(
-            [(key.read_bytes(), cert.read_bytes())],
-            root_certificates=client_ca.read_bytes() if client_ca else None,
-        )
-
-    def renewed() -> grpc.ServerCertificateConfiguration | None:
-        try:
-            return read()
-        except OSError:
-            return None  # being replaced: keep what we have
-
-    return grpc.dynamic_ssl_server_credentials(
-        read(), renewed, require_client_authentication=client_ca is not None
-    )

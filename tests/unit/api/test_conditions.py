@@ -18,10 +18,10 @@ from pointsman.api.conditions import (
     ProgressingReason,
     condition,
     find,
-    rfc3339,
     set_condition,
     summarize,
 )
+from pointsman.clock import rfc3339
 
 if TYPE_CHECKING:
     from pointsman.api.v1alpha1.meta import Condition
