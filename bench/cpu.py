@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -87,7 +86,6 @@ async def _send(rig: Rig, target: Target, count: int) -> list[Outcome]:
     failed = [outcome for outcome in load.outcomes if outcome.status != 200]
     if failed:
         raise SystemExit(f"{len(failed)} of {count} requests failed, for instance: {failed[0]}")
-    await asyncio.sleep(0)
     return load.outcomes
 
 

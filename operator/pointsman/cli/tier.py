@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from pointsman.cli.parameters import ADDRESS
+
 _EXAMPLE = """\b
 Example:
   pointsman tier --data data/mmlu-pro --model gemini-1.5-flash-002 --address 127.0.0.1:9000
@@ -22,7 +24,7 @@ Example:
     help="Folder with prompts.parquet and answers_*.parquet.",
 )
 @click.option("--model", required=True, help="The model whose recorded answers are given.")
-@click.option("--address", required=True, metavar="HOST:PORT", help="Where to listen.")
+@click.option("--address", required=True, type=ADDRESS, help="Where to listen.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the synthetic latency.")
 @click.option(
     "--speed",
@@ -46,13 +48,12 @@ def command(
     from prometheus_client import CollectorRegistry
 
     from pointsman import logs
+    from pointsman.address import split_address
     from pointsman.lab.replay import Answer, Latency
     from pointsman.lab.tier import Settings, Tier
     from pointsman.routers import dataset
 
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise click.BadParameter(f"{address!r} is not HOST:PORT", param_hint="--address")
+    host, port = split_address(address)
     key = None
     if api_key_env is not None:
         key = os.environ.get(api_key_env)
@@ -73,7 +74,7 @@ def command(
     web.run_app(
         tier.app(),
         host=host,
-        port=int(port),
+        port=port,
         print=None,
         access_log=None,
         shutdown_timeout=2,

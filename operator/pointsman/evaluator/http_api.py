@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from pointsman import probes
 from pointsman.evaluator.record import session_digest
 from pointsman.evaluator.summary import Window, summarize
 from pointsman.evaluator.writer import micros
@@ -46,30 +46,20 @@ class Api:
         app = web.Application()
         app.add_routes(
             [
-                web.get("/healthz", self._healthz),
-                web.get("/readyz", self._readyz),
-                web.get("/metrics", self._metrics),
+                *probes.routes(self._registry, self._ready),
                 web.get("/v1/summary", self._summary),
                 web.delete("/v1/sessions/{session}", self._forget),
             ]
         )
         return app
 
-    async def _healthz(self, _request: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
-
-    async def _readyz(self, _request: web.Request) -> web.Response:
+    def _ready(self) -> tuple[bool, str]:
         waits = []
         if not self._policies.synced.is_set():
             waits.append("policies and revisions are not listed yet: is the API server reachable?")
         if self._writer.failing or self._writer.backlog_s > STUCK_S:
             waits.append(f"the store does not take rows: {self._writer.failing or 'it is slow'}")
-        return web.Response(status=503 if waits else 200, text="\n".join(waits or ["ok"]) + "\n")
-
-    async def _metrics(self, _request: web.Request) -> web.Response:
-        return web.Response(
-            body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
-        )
+        return not waits, "\n".join(waits or ["ok"])
 
     async def _summary(self, request: web.Request) -> web.Response:
         """`?policy=namespace/name[&since=RFC3339][&until=RFC3339]`."""

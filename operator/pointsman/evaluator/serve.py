@@ -21,6 +21,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+from pointsman.address import split_address
 from pointsman.clock import system_clock
 from pointsman.evaluator.access_log import AccessLogService, serve_access_log
 from pointsman.evaluator.capture import Captures, capture_app
@@ -156,11 +157,11 @@ async def _access_log(settings: Settings, writer: Writer, metrics: ProcessMetric
 
 @contextlib.asynccontextmanager
 async def _http(app: web.Application, address: str, context: ssl.SSLContext | None) -> AsyncIterator[None]:
-    host, _, port = address.rpartition(":")
+    host, port = split_address(address)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_GRACE_S)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=context).start()
+        await web.TCPSite(runner, host, port, ssl_context=context).start()
         yield
     finally:
         await runner.cleanup()

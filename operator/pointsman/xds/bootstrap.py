@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from pointsman.address import is_ip, split_address
 from pointsman.contract import CLUSTER_ACCESS_LOG, CLUSTER_CAPTURE, CLUSTER_XDS
-from pointsman.xds.translate.resources import is_ip, split_address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,15 +69,7 @@ def bootstrap(
                 ),
             ]
         },
-        # A tier is a listener within the process.
-        "bootstrap_extensions": [
-            {
-                "name": "envoy.bootstrap.internal_listener",
-                "typed_config": {
-                    "@type": f"{_TYPE}.extensions.bootstrap.internal_listener.v3.InternalListener"
-                },
-            }
-        ],
+        "bootstrap_extensions": [_INTERNAL_LISTENERS],
         "overload_manager": {
             "resource_monitors": [
                 {
@@ -94,6 +86,11 @@ def bootstrap(
 
 
 _ADS: Final[dict[str, Any]] = {"ads": {}, "resource_api_version": "V3"}
+# A tier is a listener within the process.
+_INTERNAL_LISTENERS: Final[dict[str, Any]] = {
+    "name": "envoy.bootstrap.internal_listener",
+    "typed_config": {"@type": f"{_TYPE}.extensions.bootstrap.internal_listener.v3.InternalListener"},
+}
 
 
 def _address(address: str) -> dict[str, Any]:

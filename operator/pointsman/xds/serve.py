@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from pointsman.address import split_address
 from pointsman.clock import system_clock
 from pointsman.kube.client import KubeClient
 from pointsman.kube.metrics import KubeMetrics
@@ -23,7 +24,6 @@ from pointsman.xds.server import server
 from pointsman.xds.state import StateBoard, app
 from pointsman.xds.sync import Sync
 from pointsman.xds.translate import Options
-from pointsman.xds.translate.resources import split_address
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,7 +99,11 @@ async def serve(settings: Settings, registry: CollectorRegistry) -> None:
         group.create_task(board.run(), name="state")
         discovery = server(hub, settings.grpc_address, _credentials(settings.tls))
         runner = web.AppRunner(
-            app(board, registry, lambda: sync.synced),
+            app(
+                board,
+                registry,
+                lambda: (True, "ok") if sync.synced else (False, "the caches have not synced"),
+            ),
             access_log=None,
             shutdown_timeout=_GRACE_S,
             handler_cancellation=True,

@@ -7,10 +7,13 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from pointsman import probes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from prometheus_client import CollectorRegistry
 
 MOST_WAIT_S: Final = 60.0
 GATHER_S: Final = 0.02
@@ -54,7 +57,9 @@ class StateBoard:
         return {"version": self.version, **self.state}
 
 
-def app(board: StateBoard, registry: CollectorRegistry, ready: Callable[[], bool]) -> web.Application:
+def app(
+    board: StateBoard, registry: CollectorRegistry, ready: Callable[[], tuple[bool, str]]
+) -> web.Application:
     """Return the application: GET /v1/state, /healthz, /readyz, /metrics."""
 
     async def state(request: web.Request) -> web.Response:
@@ -65,24 +70,6 @@ def app(board: StateBoard, registry: CollectorRegistry, ready: Callable[[], bool
             raise web.HTTPBadRequest(text="since is a version, wait a number of seconds\n") from None
         return web.json_response(await board.after(since, wait))
 
-    async def healthz(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
-
-    async def readyz(_: web.Request) -> web.Response:
-        if ready():
-            return web.Response(text="ok\n")
-        return web.Response(status=503, text="the caches have not synced\n")
-
-    async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
     made = web.Application()
-    made.add_routes(
-        [
-            web.get("/v1/state", state),
-            web.get("/healthz", healthz),
-            web.get("/readyz", readyz),
-            web.get("/metrics", metrics),
-        ]
-    )
+    made.add_routes([web.get("/v1/state", state), *probes.routes(registry, ready)])
     return made

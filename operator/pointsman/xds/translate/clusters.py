@@ -19,15 +19,14 @@ from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tl
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from envoy.type.matcher.v3 import string_pb2
 
+from pointsman.address import is_ip, split_address
 from pointsman.xds.translate import names
 from pointsman.xds.translate.composite import cluster_config
 from pointsman.xds.translate.resources import (
     ads,
     any_of,
-    is_ip,
     seconds,
     socket_address,
-    split_address,
     struct,
     uint,
 )

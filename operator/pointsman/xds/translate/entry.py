@@ -12,6 +12,7 @@ from envoy.extensions.compression.gzip.compressor.v3 import gzip_pb2
 from envoy.extensions.filters.http.compressor.v3 import compressor_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 
+from pointsman.address import split_address
 from pointsman.contract import ACCESS_LOG_NAME, CLUSTER_ACCESS_LOG, ENTRY_STAT_PREFIX, Header
 from pointsman.xds.translate import names
 from pointsman.xds.translate.headers import drop_forbidden
@@ -22,7 +23,6 @@ from pointsman.xds.translate.resources import (
     ms,
     seconds,
     socket_address,
-    split_address,
     true,
     uint,
 )

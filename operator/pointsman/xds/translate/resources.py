@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from typing import TYPE_CHECKING, Any, Final
 
@@ -70,20 +69,3 @@ def ads() -> config_source_pb2.ConfigSource:
 def socket_address(host: str, port: int) -> address_pb2.Address:
     """Return a TCP address."""
     return address_pb2.Address(socket_address=address_pb2.SocketAddress(address=host, port_value=port))
-
-
-def is_ip(host: str) -> bool:
-    """Tell an IP address from a name that DNS must resolve."""
-    try:
-        ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    return True
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Split `host:port`; IPv6 hosts are in brackets."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise ValueError(f"{address}: not host:port")
-    return host.strip("[]"), int(port)
