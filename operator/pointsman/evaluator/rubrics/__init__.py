@@ -1,0 +1,1 @@
+"""Rubrics on text: from their definitions to what scores an answer."""
