@@ -26,6 +26,9 @@ CLUSTER_CAPTURE: Final = "pointsman-capture"
 
 ACCESS_LOG_NAME: Final = "pointsman"
 
+SHADOW_ID_PREFIX: Final = "shadow-"
+"""What the `x-request-id` of the evaluator's own replays begins with: tiers tell them from clients' by it."""
+
 
 class Header(StrEnum):
     """HTTP headers with a meaning of ours. A client's `x-pointsman-*` is dropped, but for the opt-out."""

@@ -75,6 +75,8 @@ class Faults:
     delay_ms: int = 0
     empty: bool = False
     """Answer 200 with no text."""
+    garbage: bool = False
+    """Answer 200 with a body that is no JSON, nor an event stream."""
     share_permille: int = 1000
     seed: int = 0
     _draw: random.Random = field(init=False, repr=False)
@@ -89,6 +91,7 @@ class Faults:
             "status": (int, 400, 599),
             "delay_ms": (int, 0, 600_000),
             "empty": (bool, 0, 1),
+            "garbage": (bool, 0, 1),
             "share_permille": (int, 0, 1000),
             "seed": (int, 0, 2**63),
         }

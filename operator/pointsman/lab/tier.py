@@ -17,10 +17,12 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pointsman.clock import Clock, system_clock
 from pointsman.lab import replay
 from pointsman.lab.replay import Answer, Faults, Latency
+from pointsman.lab.tier_ledger import CLIENT_LEFT, Entry, Ledger
 
 _LOG = logging.getLogger(__name__)
 _MAX_BODY: Final = 64 * 1024 * 1024
 _MARKS: Final = {"x-replay-latency": "synthetic"}
+_GARBAGE: Final = Answer("\x00\x17 this is no answer {", 0, 0, recorded=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Tier:
         self._clock = clock
         self._faults: Faults | None = None
         self._served = 0
+        self._ledger = Ledger()
         self._requests = Counter(
             "pointsman_tier_requests", "Requests answered.", ["model", "code", "streamed"], registry=registry
         )
@@ -80,6 +83,8 @@ class Tier:
                 web.get("/faults", self._get_faults),
                 web.put("/faults", self._put_faults),
                 web.delete("/faults", self._delete_faults),
+                web.get("/ledger", self._get_ledger),
+                web.delete("/ledger", self._delete_ledger),
                 web.get("/healthz", _healthz),
                 web.get("/metrics", self._metrics),
             ]
@@ -97,6 +102,10 @@ class Tier:
             response = await self._answer(request, chat=chat)
         except _Failed as failed:
             response = failed.response
+        except asyncio.CancelledError:
+            self._ledger.add(Entry.of(request.headers, CLIENT_LEFT))
+            raise
+        self._ledger.add(Entry.of(request.headers, response.status))
         streamed = str(response.content_type == "text/event-stream").lower()
         self._requests.labels(self._settings.model, str(response.status), streamed).inc()
         return response
@@ -116,6 +125,8 @@ class Tier:
         if not answer.recorded:
             self._unknown.labels(self._settings.model).inc()
         answer = await self._strike(answer)
+        if answer is _GARBAGE:
+            return web.Response(body=answer.text.encode(), content_type="application/octet-stream")
         self._tokens.labels(self._settings.model, "prompt").inc(answer.prompt_tokens)
         self._tokens.labels(self._settings.model, "completion").inc(answer.completion_tokens)
         first, rest = self._settings.latency.of(prompt, answer)
@@ -148,6 +159,8 @@ class Tier:
         await asyncio.sleep(faults.delay_ms / 1000)
         if faults.status:
             raise _Failed(faults.status, f"Injected fault: {faults.status}.", "injected")
+        if faults.garbage:
+            return _GARBAGE
         return Answer("", answer.prompt_tokens, 0, answer.recorded) if faults.empty else answer
 
     async def _models(self, request: web.Request) -> web.Response:
@@ -178,6 +191,13 @@ class Tier:
         if self._faults is None:
             return {}
         return {key: value for key, value in asdict(self._faults).items() if not key.startswith("_")}
+
+    async def _get_ledger(self, request: web.Request) -> web.Response:
+        return web.json_response(self._ledger.shown(with_entries="count" not in request.query))
+
+    async def _delete_ledger(self, _: web.Request) -> web.Response:
+        self._ledger.clear()
+        return web.json_response({})
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(

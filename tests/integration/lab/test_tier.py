@@ -113,3 +113,33 @@ async def test_completions_and_models_answer_too(client: httpx.AsyncClient) -> N
     answer = await client.post("/v1/completions", json={"model": "m", "prompt": "what?"})
     assert answer.json()["choices"][0]["text"] == RECORDS["what?"].text
     assert [model["id"] for model in (await client.get("/v1/models")).json()["data"]] == ["m"]
+
+
+async def test_garbage_is_a_200_that_nobody_can_read(client: httpx.AsyncClient) -> None:
+    """Neither JSON nor an event stream."""
+    await client.put("/faults", json={"garbage": True})
+    answer = await client.post("/v1/chat/completions", json=_ask())
+    assert answer.status_code == 200
+    with pytest.raises(ValueError, match=r".*"):
+        answer.json()
+
+
+async def test_the_ledger_names_what_was_answered(client: httpx.AsyncClient) -> None:
+    """Every answer with its request's id and status; the evaluator's replays are marked."""
+    await client.post("/v1/chat/completions", json=_ask(), headers={"x-request-id": "one"})
+    await client.post("/v1/chat/completions", json=_ask(), headers={"x-request-id": "shadow-two"})
+    await client.put("/faults", json={"status": 503})
+    await client.post("/v1/chat/completions", json=_ask(), headers={"x-request-id": "three"})
+    ledger = (await client.get("/ledger")).json()
+    assert ledger["entries"] == [
+        {"id": "one", "status": 200, "shadow": False},
+        {"id": "shadow-two", "status": 200, "shadow": True},
+        {"id": "three", "status": 503, "shadow": False},
+    ]
+    assert (await client.get("/ledger?count")).json() == {
+        "count": 3,
+        "shadow": 1,
+        "byStatus": {"200": 2, "503": 1},
+    }
+    await client.delete("/ledger")
+    assert (await client.get("/ledger")).json()["count"] == 0
