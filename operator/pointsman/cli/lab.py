@@ -178,26 +178,39 @@ def binaries(*, as_json: bool) -> None:
 @click.option(
     "--bundle", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A trained bundle."
 )
+@click.option("--content", "contents", multiple=True, metavar="NAME=PATH", help="A file for a ConfigMap.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A value for ${NAME}.")
 @click.option("--print", "only_print", is_flag=True, help="Print the result; apply nothing.")
 def apply_(
-    *, state: Path, file: Path, bundle: Path | None, settings: Iterable[str], only_print: bool
+    *,
+    state: Path,
+    file: Path,
+    bundle: Path | None,
+    contents: Iterable[str],
+    settings: Iterable[str],
+    only_print: bool,
 ) -> None:
     """Apply manifests to the lab's API server, with its addresses in place of ${…}.
 
-    Known: CHEAP_URL, STRONG_URL, TRITON_URL, PROMETHEUS_URL, ENTRY_URL; with --bundle BUNDLE_SHA256,
-    BUNDLE_BASE64 and THRESHOLD_PERMILLE (what its training suggests); and what --set gives.
+    Known: SMALL_URL, CHEAP_URL, SPARE_URL, STRONG_URL, TRITON_URL, PROMETHEUS_URL, ENTRY_URL; with --bundle
+    BUNDLE_SHA256, BUNDLE_BASE64 and THRESHOLD_PERMILLE (what its training suggests); with --content NAME=PATH
+    NAME_SHA256 and NAME_BASE64; and what --set gives.
     """
     import yaml
 
     from pointsman.lab.kubectl import Kubectl
     from pointsman.lab.process import LabError
-    from pointsman.lab.substitute import bundle_values, lab_values, substitute
+    from pointsman.lab.substitute import bundle_values, file_values, lab_values, substitute
 
     found = _ask(state, {"do": "status"})
     values = lab_values(found)
     if bundle is not None:
         values |= bundle_values(bundle.read_bytes())
+    for content in contents:
+        name, _, path = content.partition("=")
+        if not Path(path).is_file():
+            raise click.BadParameter(f"{content}: must be NAME=PATH of a file", param_hint="--content")
+        values |= file_values(name, Path(path).read_bytes())
     values |= dict(setting.split("=", 1) for setting in settings if "=" in setting)
     files = sorted(file.glob("*.yaml")) if file.is_dir() else [file]
     try:

@@ -21,8 +21,18 @@ from pointsman.lab.triton import Triton
 from pointsman.xds.bootstrap import Tls, bootstrap
 
 GATEWAY: Final = "default"
+SMALL_MODEL: Final = "Llama-3.1-8B-Instruct"
 CHEAP_MODEL: Final = "gemini-1.5-flash-002"
 STRONG_MODEL: Final = "gemini-1.5-pro-002"
+TIER_MODELS: Final = {
+    "tier-small": SMALL_MODEL,
+    "tier-cheap": CHEAP_MODEL,
+    "tier-spare": CHEAP_MODEL,
+    "tier-strong": STRONG_MODEL,
+}
+"""The replay tiers, by part. `tier-spare` is a second home of the cheap model: one that may be broken."""
+_EVIDENCE_SCRAPE_S: Final = 2
+"""Verdicts are made of the evaluator's counts: what it counted shall be seen soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +72,7 @@ class _Addresses:
     capture: str = field(default_factory=_address)
     envoy_admin: str = field(default_factory=_address)
     entry: str = field(default_factory=_address)
-    cheap: str = field(default_factory=_address)
-    strong: str = field(default_factory=_address)
+    tiers: dict[str, str] = field(default_factory=lambda: {name: _address() for name in TIER_MODELS})
 
 
 def build(options: Options, say: Callable[[str], None]) -> Lab:
@@ -85,8 +94,7 @@ def build(options: Options, say: Callable[[str], None]) -> Lab:
         Part(plane.apiserver, then=plane.install, last=True),
         Part(prometheus),
         Part(triton),
-        Part(_tier(options, state, "tier-cheap", CHEAP_MODEL, at.cheap)),
-        Part(_tier(options, state, "tier-strong", STRONG_MODEL, at.strong)),
+        *(Part(_tier(options, state, name, model, at.tiers[name])) for name, model in TIER_MODELS.items()),
         Part(ours.operator(at), after=("kube-apiserver",)),
         Part(ours.xds(at), after=("kube-apiserver",)),
         Part(ours.evaluator(at), after=("kube-apiserver",)),
@@ -174,11 +182,10 @@ def _targets(at: _Addresses, triton: Triton) -> dict[str, Target]:
     return {
         "operator": Target(at.operator),
         "xds": Target(at.xds),
-        "evaluator": Target(at.evaluator),
+        "evaluator": Target(at.evaluator, interval_s=_EVIDENCE_SCRAPE_S),
         "envoy": Target(at.envoy_admin, "/stats/prometheus"),
         "triton": Target(triton.metrics_address),
-        "tier-cheap": Target(at.cheap),
-        "tier-strong": Target(at.strong),
+        **{name: Target(address) for name, address in at.tiers.items()},
     }
 
 

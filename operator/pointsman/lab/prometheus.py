@@ -1,4 +1,4 @@
-"""The real Prometheus (2.42 or later), scraping the lab's parts every 5 s."""
+"""The real Prometheus (2.42 or later), scraping the lab's parts."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pointsman.lab.checks import http_ok
 from pointsman.lab.process import LOCALHOST, Server, Spec, free_port
 
 SCRAPE_INTERVAL_S: Final = 5
+_TIMEOUT_S: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Target:
 
     address: str
     path: str = "/metrics"
+    interval_s: int = SCRAPE_INTERVAL_S
 
 
 class Prometheus(Server):
@@ -53,13 +55,14 @@ class Prometheus(Server):
 
 
 def _config(targets: Mapping[str, Target]) -> dict[str, Any]:
-    interval = f"{SCRAPE_INTERVAL_S}s"
     return {
-        "global": {"scrape_interval": interval, "scrape_timeout": "4s", "evaluation_interval": interval},
+        "global": {"evaluation_interval": f"{SCRAPE_INTERVAL_S}s"},
         "scrape_configs": [
             {
                 "job_name": job,
                 "metrics_path": target.path,
+                "scrape_interval": f"{target.interval_s}s",
+                "scrape_timeout": f"{min(target.interval_s, _TIMEOUT_S)}s",
                 "static_configs": [{"targets": [target.address]}],
             }
             for job, target in targets.items()

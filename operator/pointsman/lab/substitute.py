@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from pointsman.lab.process import LabError
 
+_TIERS: Final = ("small", "cheap", "spare", "strong")
 _NAME: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -20,8 +21,7 @@ def lab_values(status: Mapping[str, Any]) -> dict[str, str]:
     """Return what a running lab knows, from its status."""
     address = {name: part["address"] for name, part in status["parts"].items()}
     return {
-        "CHEAP_URL": f"http://{address['tier-cheap']}/v1",
-        "STRONG_URL": f"http://{address['tier-strong']}/v1",
+        **{f"{tier.upper()}_URL": f"http://{address[f'tier-{tier}']}/v1" for tier in _TIERS},
         "TRITON_URL": f"http://{address['triton']}",
         "PROMETHEUS_URL": str(status["prometheus"]),
         "ENTRY_URL": str(status["entry"]),
@@ -35,13 +35,18 @@ def bundle_values(bundle: bytes) -> dict[str, str]:
             measured = json.loads(members.read("bundle.json")).get("metrics") or {}
     except (zipfile.BadZipFile, KeyError, ValueError) as error:
         raise LabError(f"the bundle cannot be read: {error}; make one with `pointsman train`") from None
-    values = {
-        "BUNDLE_SHA256": hashlib.sha256(bundle).hexdigest(),
-        "BUNDLE_BASE64": base64.b64encode(bundle).decode(),
-    }
+    values = file_values("BUNDLE", bundle)
     if "threshold_permille" in measured:
         values["THRESHOLD_PERMILLE"] = str(measured["threshold_permille"])
     return values
+
+
+def file_values(name: str, content: bytes) -> dict[str, str]:
+    """Return a file's digest and bytes, as `NAME_SHA256` and `NAME_BASE64`: for a ConfigMap's binaryData."""
+    return {
+        f"{name}_SHA256": hashlib.sha256(content).hexdigest(),
+        f"{name}_BASE64": base64.b64encode(content).decode(),
+    }
 
 
 def substitute(text: str, values: Mapping[str, str]) -> str:

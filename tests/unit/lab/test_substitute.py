@@ -12,12 +12,18 @@ import yaml
 from pointsman.api.v1alpha1.routing_policy import RoutingPolicy
 from pointsman.lab.demo.stage import QUICKSTART
 from pointsman.lab.process import LabError
-from pointsman.lab.substitute import bundle_values, lab_values, substitute
+from pointsman.lab.substitute import bundle_values, file_values, lab_values, substitute
 
 STATUS = {
     "parts": {
         name: {"address": f"127.0.0.1:{port}"}
-        for name, port in [("tier-cheap", 1), ("tier-strong", 2), ("triton", 3)]
+        for name, port in [
+            ("tier-cheap", 1),
+            ("tier-strong", 2),
+            ("triton", 3),
+            ("tier-small", 6),
+            ("tier-spare", 7),
+        ]
     },
     "entry": "http://127.0.0.1:4",
     "prometheus": "http://127.0.0.1:5",
@@ -62,3 +68,10 @@ def test_a_file_that_is_no_bundle_is_named() -> None:
     """The error says how to make one."""
     with pytest.raises(LabError, match="pointsman train"):
         bundle_values(b"not a zip")
+
+
+def test_a_file_gives_its_digest_and_its_bytes() -> None:
+    """What a ConfigMap and a reference to it need."""
+    values = file_values("GATE", b"x")
+    assert values["GATE_BASE64"] == "eA=="
+    assert values["GATE_SHA256"].startswith("2d711642")
