@@ -107,7 +107,7 @@ def policy_object(name: str = "support", *, capture_spec: dict[str, Any] | None 
             },
         ],
         "strategy": {"type": "Pinned", "pinned": {"tier": "cheap"}},
-        "rollout": {"first": "Direct"},
+        "rollout": {"mode": "Direct"},
     }
     if capture_spec is not None:
         spec["evaluation"] = {"capture": capture_spec}

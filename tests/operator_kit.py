@@ -61,7 +61,7 @@ def classifier_spec(
             },
         },
         "triton": {"external": {"urls": urls}},
-        "rollout": {"first": "Direct"},
+        "rollout": {"mode": "Direct"},
     }
 
 
@@ -72,7 +72,7 @@ def pinned_spec(tier: str = "only", *, model: str = "auto") -> dict[str, Any]:
         "match": {"hostnames": ["llm.example.com"], "models": [model]},
         "tiers": [{"name": tier, "endpoints": [{"url": "http://127.0.0.1:9/v1"}], "model": "m"}],
         "strategy": {"type": "Pinned", "pinned": {"tier": tier}},
-        "rollout": {"first": "Direct"},
+        "rollout": {"mode": "Direct"},
     }
 
 

@@ -59,7 +59,7 @@ def policy(
             "match": {"hostnames": list(hosts), "models": list(models)},
             "tiers": list(tiers or (tier("cheap"), tier("strong"))),
             "strategy": PINNED,
-            "rollout": {"first": "Direct"},
+            "rollout": {"mode": "Direct"},
         }
         | spec,
         "status": {"traffic": shares, "stableRevision": stable, "candidateRevision": candidate},

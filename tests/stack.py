@@ -123,7 +123,7 @@ class Stack:
                 },
             ],
             "strategy": {"type": "Pinned", "pinned": {"tier": "strong"}},
-            "rollout": {"first": "Direct"},
+            "rollout": {"mode": "Direct"},
         }
         return {
             "apiVersion": "pointsman.dev/v1alpha1",

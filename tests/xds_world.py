@@ -96,7 +96,7 @@ class World:
             "match": {"hostnames": [f"{name}.example.com"], "models": ["auto"]},
             "tiers": list(tiers),
             "strategy": {"type": "Pinned", "pinned": {"tier": tiers[0]["name"]}},
-            "rollout": {"first": "Direct"},
+            "rollout": {"mode": "Direct"},
         }
         body = {"apiVersion": POLICIES.api_version, "kind": POLICIES.kind, "metadata": {"name": name}}
         return await self.admin.create(POLICIES, body | {"spec": spec}, self.namespace)

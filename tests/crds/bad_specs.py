@@ -239,7 +239,7 @@ BAD_SPECS: Final = (
     _one("retention in days", f"{CAPTURE}.retention", "7d", DAYS),
     _one("retention for ever", f"{CAPTURE}.retention", "99999h", "from 1m to 8760h"),
     # rollout
-    _one("no rollout", "spec.rollout", ABSENT, "rollout: {first: Direct}"),
+    _one("no rollout", "spec.rollout", ABSENT, "rollout: {mode: Direct}"),
     _one("no first", "spec.rollout.first", ABSENT, "must be written; Direct brings a revision into force"),
     _one("a first that is not there", "spec.rollout.first", "Prove", 'supported values: "Direct"'),
     _one("suspend as a word", "spec.suspend", "yes", "must be of type boolean"),

@@ -9,13 +9,13 @@ from typing import Any, Final
 
 import yaml
 
-from pointsman.api.v1alpha1 import GROUP, VERSION, RoutingPolicy, RoutingPolicyRevision
+from pointsman.api.v1alpha1 import GROUP, VERSION, RolloutAction, RoutingPolicy, RoutingPolicyRevision
 from pointsman.api.v1alpha1.cel import REQUIRED, VALIDATIONS
 
 Schema = dict[str, Any]
-Kind = type[RoutingPolicy] | type[RoutingPolicyRevision]
+Kind = type[RoutingPolicy] | type[RoutingPolicyRevision] | type[RolloutAction]
 
-KINDS: Final[tuple[Kind, ...]] = (RoutingPolicy, RoutingPolicyRevision)
+KINDS: Final[tuple[Kind, ...]] = (RoutingPolicy, RoutingPolicyRevision, RolloutAction)
 CATEGORY: Final = "pointsman"
 
 HEADER: Final = (

@@ -85,7 +85,7 @@ def _in_force(found: Manifests) -> Manifests:
     """Return the manifests as they will be when every policy's spec has come into force."""
     from pointsman.api.manifests import Manifests
     from pointsman.api.v1alpha1 import RoutingPolicyRevision
-    from pointsman.api.v1alpha1.routing_policy import RoutingPolicyStatus, TrafficShare
+    from pointsman.api.v1alpha1.status import RoutingPolicyStatus, TrafficShare
     from pointsman.rollout.revisions import manifest
 
     policies, revisions = {}, dict(found.revisions)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-    from pointsman.api.v1alpha1.routing_policy import RoutingPolicyStatus
+    from pointsman.api.v1alpha1.status import RoutingPolicyStatus
     from pointsman.clock import Clock
     from pointsman.controllers.artifacts import Artifacts
     from pointsman.controllers.store import Store, StoredPolicy, StoredRevision

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from pointsman.api.v1alpha1.revision import RoutingPolicyRevision
-from pointsman.api.v1alpha1.routing_policy import RoutingPolicy, RoutingPolicyStatus
+from pointsman.api.v1alpha1.routing_policy import RoutingPolicy
+from pointsman.api.v1alpha1.status import RoutingPolicyStatus
 from pointsman.rollout.revisions import owner_uid
 
 if TYPE_CHECKING:

@@ -50,6 +50,7 @@ class Resource:
 
 POLICIES: Final = Resource(GROUP, VERSION, "routingpolicies", "RoutingPolicy")
 REVISIONS: Final = Resource(GROUP, VERSION, "routingpolicyrevisions", "RoutingPolicyRevision")
+ACTIONS: Final = Resource(GROUP, VERSION, "rolloutactions", "RolloutAction")
 SECRETS: Final = Resource("", "v1", "secrets", "Secret")
 CONFIG_MAPS: Final = Resource("", "v1", "configmaps", "ConfigMap")
 EVENTS: Final = Resource("events.k8s.io", "v1", "events", "Event")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from pointsman.api.conditions import AcceptedReason, ProgrammedReason
-from pointsman.api.v1alpha1.routing_policy import TrafficShare
+from pointsman.api.v1alpha1.settings import settings
+from pointsman.api.v1alpha1.status import TrafficShare
 from pointsman.contract import ALWAYS_STRONG
 from pointsman.plan.arms import PlanError, always_strong_arm, revision_arm
-from pointsman.plan.types import ArmPlan, CapturePlan, Finding, GatewayPlan, PolicyPlan
+from pointsman.plan.types import ArmPlan, CapturePlan, Finding, GatewayPlan, PolicyPlan, StickyPlan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -107,10 +108,15 @@ def _plan(
                 f"status.traffic: revision {share.revision} is not there or is not this policy's; "
                 "until it is, the last plan is served, or all goes to the last tier"
             )
-        arms.append(arm)
+        arms.append(replace(arm, label=_label(policy, share.revision)))
     routed = {arm.revision for arm in arms}
     # What a rollback or the next step needs is in place before it is needed.
-    ready = [policy.status.candidate_revision, policy.status.stable_revision, ALWAYS_STRONG]
+    status = policy.status
+    rollout = status.rollout
+    ready = [status.candidate_revision, status.stable_revision]
+    if rollout is not None and rollout.ended_at is None:
+        ready += [rollout.candidate, rollout.incumbent]
+    ready += [*(warm.revision for warm in status.warm), ALWAYS_STRONG]
     warm, finding = [], None
     for name in dict.fromkeys(ready):
         if not name or name in routed:
@@ -123,6 +129,23 @@ def _plan(
         if arm is not None:
             warm.append(arm)
     return _assemble(policy, arms, warm), finding
+
+
+def _label(policy: RoutingPolicy, revision: str) -> str:
+    """Return what an arm's requests are counted under: the live rollout, its step, and which arm it is."""
+    rollout = policy.status.rollout
+    if rollout is None or rollout.ended_at is not None or not rollout.steps:
+        return ""
+    arm = {rollout.incumbent: "i", rollout.candidate: "c"}.get(revision)
+    return f"{rollout.id}/{rollout.steps[-1].index}/{arm}" if arm else ""
+
+
+def _sticky(policy: RoutingPolicy) -> StickyPlan:
+    """Return what arms are hashed on; also after a rollout its salt, so that nobody changes arms at its end."""
+    rollout = policy.status.rollout
+    return StickyPlan(
+        salt=rollout.id if rollout is not None else "", header=settings(policy.spec).sticky_header
+    )
 
 
 def _arm(
@@ -155,6 +178,7 @@ def _assemble(policy: RoutingPolicy, arms: list[ArmPlan], warm: list[ArmPlan]) -
         arms=tuple(sorted(arms, key=lambda a: a.revision)),
         warm=tuple(sorted(warm, key=lambda a: a.revision)),
         capture=capture,
+        sticky=_sticky(policy) if len(arms) > 1 else None,
     )
 
 

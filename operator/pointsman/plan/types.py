@@ -111,6 +111,8 @@ class ArmPlan:
     tiers: tuple[TierPlan, ...]
     classifier: ClassifierPlan | None = None
     pinned: str | None = None
+    label: str = ""
+    """`<rollout id>/<step index>/<i or c>`, what its requests are counted under; empty without a rollout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,16 @@ class CapturePlan:
 
     sample_permille: int
     max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StickyPlan:
+    """What a request's arm is hashed on, where a policy has several."""
+
+    salt: str = ""
+    """The rollout's id: each rollout tries its candidate on another slice of the clients."""
+    header: str = ""
+    """Request header whose value is the key; where it is unset or missing, the conversation is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +147,8 @@ class PolicyPlan:
     warm: tuple[ArmPlan, ...] = ()
     """Weight 0: clusters, listeners and secrets are in place, no route."""
     capture: CapturePlan | None = None
+    sticky: StickyPlan | None = None
+    """None with one arm."""
 
     @property
     def key(self) -> str:

@@ -9,7 +9,7 @@ from pointsman.api.conditions import ConditionType, find
 from pointsman.contract import ALWAYS_STRONG
 
 if TYPE_CHECKING:
-    from pointsman.api.v1alpha1.routing_policy import RoutingPolicyStatus
+    from pointsman.api.v1alpha1.status import RoutingPolicyStatus
 
 _TOLD = (ConditionType.ACCEPTED, ConditionType.CLASSIFIER_READY, ConditionType.PROGRAMMED)
 _QUIET = frozenset(

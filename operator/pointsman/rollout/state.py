@@ -11,7 +11,7 @@ from pointsman.api.conditions import (
     set_condition,
     summarize,
 )
-from pointsman.api.v1alpha1.routing_policy import RoutingPolicyStatus
+from pointsman.api.v1alpha1.status import RoutingPolicyStatus
 from pointsman.rollout.actions.promote import promote
 from pointsman.rollout.decide import Action
 from pointsman.rollout.readiness import readiness

@@ -25,7 +25,7 @@ PINNED: dict[str, Any] = {
         "match": {"hostnames": ["a.example.com"], "models": ["auto"]},
         "tiers": [{"name": "only", "endpoints": [{"url": "http://a.example.com/v1"}], "model": "m"}],
         "strategy": {"type": "Pinned", "pinned": {"tier": "only"}},
-        "rollout": {"first": "Direct"},
+        "rollout": {"mode": "Direct"},
     },
 }
 

@@ -11,7 +11,7 @@ SPEC: dict[str, Any] = {
     "match": {"hostnames": ["a.example.com"], "models": ["auto"]},
     "tiers": [{"name": "t", "endpoints": [{"url": "http://t/v1"}], "model": "m"}],
     "strategy": {"type": "Pinned", "pinned": {"tier": "t"}},
-    "rollout": {"first": "Direct"},
+    "rollout": {"mode": "Direct"},
 }
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pointsman.api.conditions import AcceptedReason, ClassifierReadyReason, ProgrammedReason, find
-from pointsman.api.v1alpha1.routing_policy import RoutingPolicy, RoutingPolicyStatus, TrafficShare
+from pointsman.api.v1alpha1.routing_policy import RoutingPolicy
+from pointsman.api.v1alpha1.status import RoutingPolicyStatus, TrafficShare
 from pointsman.rollout.announce import announcements
 from pointsman.rollout.decide import KEEP, Action, decide, surplus
 from pointsman.rollout.observation import (
@@ -52,7 +53,7 @@ def policy(**spec: Any) -> RoutingPolicy:
             },
         },
         "triton": {"external": {"urls": ["http://triton-0:8000", "http://triton-1:8000"]}},
-        "rollout": {"first": "Direct"},
+        "rollout": {"mode": "Direct"},
     }
     metadata = {"name": "support", "namespace": "chat", "uid": "u-1", "generation": 2}
     raw = {"apiVersion": "pointsman.dev/v1alpha1", "kind": "RoutingPolicy", "metadata": metadata}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pointsman.api.conditions import AcceptedReason, ProgrammedReason, condition
-from pointsman.api.v1alpha1.routing_policy import RoutingPolicy, RoutingPolicyStatus, TrafficShare
+from pointsman.api.v1alpha1.routing_policy import RoutingPolicy
+from pointsman.api.v1alpha1.status import RoutingPolicyStatus, TrafficShare
 from pointsman.clock import system_clock
 from pointsman.rollout.programmed import Entry, Report, programmed
 
@@ -20,7 +21,7 @@ def policy(status: RoutingPolicyStatus | None = None) -> RoutingPolicy:
             "match": {"hostnames": ["a.example.com"], "models": ["auto"]},
             "tiers": [{"name": "t", "endpoints": [{"url": "http://t/v1"}], "model": "m"}],
             "strategy": {"type": "Pinned", "pinned": {"tier": "t"}},
-            "rollout": {"first": "Direct"},
+            "rollout": {"mode": "Direct"},
         },
     }
     shares = [TrafficShare(revision="support-1", weight_permille=1000)]

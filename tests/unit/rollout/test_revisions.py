@@ -38,7 +38,7 @@ POLICY: dict[str, Any] = {
             },
         },
         "triton": {"external": {"urls": ["http://triton-0:8000"]}},
-        "rollout": {"first": "Direct"},
+        "rollout": {"mode": "Direct"},
     },
 }
 GOLDEN = "support-d269a4f6fb"

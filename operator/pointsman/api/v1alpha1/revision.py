@@ -8,6 +8,14 @@ from pydantic import Field
 
 from pointsman.api.v1alpha1.meta import API_VERSION, ApiModel, Name, ObjectMeta, list_of, rule, rules
 from pointsman.api.v1alpha1.routing_policy import Triton
+from pointsman.api.v1alpha1.status import (
+    AppliedAction,
+    Moment,
+    NoiseStatus,
+    RolloutStatus,
+    StepStatus,
+    VerdictStatus,
+)
 from pointsman.api.v1alpha1.strategy import Strategy
 from pointsman.api.v1alpha1.tiers import Tier
 
@@ -49,6 +57,44 @@ class RoutingPolicyRevisionSpec(ApiModel):
     }
 
 
+class AttemptRecord(ApiModel):
+    """One attempt to bring the revision into force: what was measured, who said what, why it ended."""
+
+    rollout: Annotated[RolloutStatus, Field(description="The rollout, with all of its steps.")]
+    last_step: Annotated[StepStatus | None, Field(description="The step that it ended in.")] = None
+    verdicts: Annotated[
+        list[VerdictStatus],
+        Field(
+            max_length=20,
+            description="The worst verdicts at its end.",
+            json_schema_extra=list_of("atomic"),
+        ),
+    ] = Field(default_factory=list)
+    noise: Annotated[NoiseStatus | None, Field(description="The noise that was allowed for.")] = None
+    actions: Annotated[
+        list[AppliedAction],
+        Field(
+            max_length=10,
+            description="RolloutActions during it: who approved, who aborted.",
+            json_schema_extra=list_of("atomic"),
+        ),
+    ] = Field(default_factory=list)
+    recorded_at: Annotated[Moment, Field(description="When this was written.")]
+
+
+class RoutingPolicyRevisionStatus(ApiModel):
+    """The lasting record of decisions. Written by the operator alone."""
+
+    attempts: Annotated[
+        list[AttemptRecord],
+        Field(
+            max_length=3,
+            description="The last attempts, newest first.",
+            json_schema_extra=list_of("atomic"),
+        ),
+    ] = Field(default_factory=list)
+
+
 class RoutingPolicyRevision(ApiModel):
     """One immutable state of a policy. Written by the operator alone."""
 
@@ -59,6 +105,13 @@ class RoutingPolicyRevision(ApiModel):
     PRINTER_COLUMNS: ClassVar[tuple[dict[str, Any], ...]] = (
         {"name": "Policy", "type": "string", "jsonPath": ".spec.policyRef.name"},
         {"name": "Strategy", "type": "string", "jsonPath": ".spec.strategy.type"},
+        {"name": "Outcome", "type": "string", "jsonPath": ".status.attempts[0].rollout.outcome"},
+        {
+            "name": "Because",
+            "type": "string",
+            "jsonPath": ".status.attempts[0].rollout.because",
+            "priority": 1,
+        },
         {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
     )
 
@@ -66,6 +119,7 @@ class RoutingPolicyRevision(ApiModel):
     kind: Literal["RoutingPolicyRevision"] = "RoutingPolicyRevision"
     metadata: ObjectMeta
     spec: RoutingPolicyRevisionSpec
+    status: RoutingPolicyRevisionStatus = Field(default_factory=RoutingPolicyRevisionStatus)
 
     @property
     def key(self) -> str:

@@ -6,20 +6,20 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from pointsman.api.v1alpha1.cel import matches, needs
+from pointsman.api.v1alpha1.cel import matches
 from pointsman.api.v1alpha1.evaluation import Evaluation
 from pointsman.api.v1alpha1.meta import (
     API_VERSION,
     PORT_PATTERN,
     ApiModel,
-    Condition,
     Name,
     ObjectMeta,
-    list_map,
     list_of,
     rule,
     rules,
 )
+from pointsman.api.v1alpha1.rollout import Rollout
+from pointsman.api.v1alpha1.status import RoutingPolicyStatus
 from pointsman.api.v1alpha1.strategy import Strategy
 from pointsman.api.v1alpha1.tiers import ModelName, Tier
 
@@ -96,26 +96,6 @@ class Triton(ApiModel):
     external: Annotated[TritonExternal, Field(description="Triton servers that exist already.")]
 
 
-class Rollout(ApiModel):
-    """How a change comes into force."""
-
-    first: Annotated[
-        Literal["Direct"],
-        Field(
-            description=(
-                "How a revision comes into force. Direct: as soon as its classifier is ready. "
-                "Must be written, so that a later default surprises nobody."
-            )
-        ),
-    ]
-
-    model_config = ApiModel.model_config | {
-        "json_schema_extra": needs(
-            first="must be written; Direct brings a revision into force as soon as its classifier is ready"
-        )
-    }
-
-
 _STRATEGY_RULES: Final = (
     rule(
         "self.strategy.type != 'Classifier' || has(self.triton)",
@@ -150,6 +130,36 @@ _STRATEGY_RULES: Final = (
 )
 
 
+_DIRECT: Final = "has(self.rollout) && has(self.rollout.mode) && self.rollout.mode == 'Direct'"
+_NO_SHADOW: Final = (
+    "has(self.rollout) && has(self.rollout.shadow) && has(self.rollout.shadow.mode) && "
+    "self.rollout.shadow.mode == 'Off'"
+)
+_CAPTURES: Final = (
+    "has(self.evaluation) && has(self.evaluation.capture) && self.evaluation.capture.samplePermille > 0"
+)
+_EVIDENCE_RULES: Final = (
+    rule(
+        f"({_DIRECT}) || (has(self.evaluation) && has(self.evaluation.prometheus))",
+        "prometheus must be set: a change is proven on counts from there; add evaluation.prometheus.url, "
+        "or set rollout.mode: Direct, which proves nothing",
+        ".evaluation",
+    ),
+    rule(
+        f"({_DIRECT}) || ({_NO_SHADOW}) || ({_CAPTURES})",
+        "capture.samplePermille must be above 0: the shadow asks the candidate about captured requests; "
+        "add evaluation.capture, or set rollout.shadow.mode: Off",
+        ".evaluation",
+    ),
+    rule(
+        "!has(self.evaluation) || !has(self.evaluation.rubrics) || size(self.evaluation.rubrics) == 0 || "
+        f"({_CAPTURES})",
+        "capture.samplePermille must be above 0: rubrics are scored on captured text; add evaluation.capture",
+        ".evaluation",
+    ),
+)
+
+
 class RoutingPolicySpec(ApiModel):
     """What the user wants."""
 
@@ -174,57 +184,13 @@ class RoutingPolicySpec(ApiModel):
     strategy: Annotated[Strategy, Field(description="How a request's tier is chosen.")]
     triton: Annotated[Triton | None, Field(description="Where the classifier runs.")] = None
     evaluation: Annotated[Evaluation | None, Field(description="How the traffic is observed.")] = None
-    rollout: Annotated[Rollout, Field(description="How a change comes into force.")]
+    rollout: Annotated[Rollout | None, Field(description="How a change comes into force.")] = None
     suspend: Annotated[
         bool | None,
         Field(description="true freezes the rollout where it is; traffic and guards go on. Default false."),
     ] = None
 
-    model_config = ApiModel.model_config | {
-        "json_schema_extra": rules(*_STRATEGY_RULES)
-        | needs(rollout="must be written: rollout: {first: Direct} says how a change comes into force")
-    }
-
-
-class TrafficShare(ApiModel):
-    """One revision's part of the traffic."""
-
-    revision: Annotated[
-        str, Field(max_length=253, description="Name of a RoutingPolicyRevision, or always-strong.")
-    ]
-    weight_permille: Annotated[
-        int, Field(ge=0, le=1000, description="Its share of the traffic, in permille.")
-    ]
-
-
-class RoutingPolicyStatus(ApiModel):
-    """What is in force, and why. Written by the operator alone."""
-
-    observed_generation: Annotated[
-        int | None, Field(ge=0, description="metadata.generation that this status is about.")
-    ] = None
-    conditions: Annotated[
-        list[Condition],
-        Field(
-            max_length=16,
-            description="Accepted, ClassifierReady, Programmed, Progressing, summed up in Ready.",
-            json_schema_extra=list_map("type"),
-        ),
-    ] = Field(default_factory=list)
-    stable_revision: Annotated[
-        str | None, Field(max_length=253, description="The revision that has proven itself.")
-    ] = None
-    candidate_revision: Annotated[
-        str | None, Field(max_length=253, description="The revision on its way, if any.")
-    ] = None
-    traffic: Annotated[
-        list[TrafficShare],
-        Field(
-            max_length=4,
-            description="The traffic in force. Empty means always-strong: all of it to the last tier.",
-            json_schema_extra=list_map("revision"),
-        ),
-    ] = Field(default_factory=list)
+    model_config = ApiModel.model_config | {"json_schema_extra": rules(*_STRATEGY_RULES, *_EVIDENCE_RULES)}
 
 
 class RoutingPolicy(ApiModel):
@@ -236,10 +202,13 @@ class RoutingPolicy(ApiModel):
     SHORT_NAMES: ClassVar[tuple[str, ...]] = ("rp",)
     PRINTER_COLUMNS: ClassVar[tuple[dict[str, Any], ...]] = (
         {"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].status"},
-        {"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].reason"},
-        {"name": "Revision", "type": "string", "jsonPath": ".status.traffic[0].revision"},
-        {"name": "Weight", "type": "integer", "jsonPath": ".status.traffic[0].weightPermille"},
+        {"name": "Step", "type": "string", "jsonPath": ".status.step.display"},
+        {"name": "Weight", "type": "string", "jsonPath": ".status.traffic[*].weightPermille"},
+        {"name": "Verdict", "type": "string", "jsonPath": ".status.verdicts[0].verdict"},
+        {"name": "Saved", "type": "string", "jsonPath": ".status.savings.display"},
         {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+        {"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].reason"},
+        {"name": "Because", "type": "string", "jsonPath": ".status.step.because", "priority": 1},
         {
             "name": "Message",
             "type": "string",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pointsman.api.v1alpha1.routing_policy import RoutingPolicyStatus, TrafficShare
+from pointsman.api.v1alpha1.status import RoutingPolicyStatus, TrafficShare
 
 if TYPE_CHECKING:
     from pointsman.rollout.observation import Observation

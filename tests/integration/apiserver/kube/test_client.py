@@ -37,7 +37,7 @@ def policy(name: str) -> dict[str, object]:
             "match": {"hostnames": ["a.example.com"], "models": ["auto"]},
             "tiers": [{"name": "only", "endpoints": [{"url": "http://127.0.0.1:9/v1"}], "model": "m"}],
             "strategy": {"type": "Pinned", "pinned": {"tier": "only"}},
-            "rollout": {"first": "Direct"},
+            "rollout": {"mode": "Direct"},
         },
     }
 
