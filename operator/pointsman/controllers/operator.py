@@ -14,7 +14,6 @@ from prometheus_client import CollectorRegistry, Gauge
 from pointsman.clock import Clock, system_clock
 from pointsman.controllers import http, watching
 from pointsman.controllers.artifacts import ArtifactMetrics, Artifacts
-from pointsman.controllers.fetch import Fetcher
 from pointsman.controllers.queue import WorkQueue
 from pointsman.controllers.reconciler import ReconcileMetrics, Reconciler, tell_failure
 from pointsman.controllers.store import Store
@@ -22,6 +21,7 @@ from pointsman.controllers.triton_endpoint import Settings as TritonSettings
 from pointsman.controllers.triton_metrics import PoolMetrics
 from pointsman.controllers.triton_pool import TritonPool
 from pointsman.controllers.xds_watch import XdsWatch
+from pointsman.fetching import Fetcher
 from pointsman.kube.client import KubeClient
 from pointsman.kube.events import Recorder
 from pointsman.kube.lease import Election, Terms

@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from pointsman.controllers.fetch import FetchError
 from pointsman.controllers.queue import Backoff
+from pointsman.fetching import FetchError
 from pointsman.rollout.observation import Phase, Replica
 from pointsman.triton import bundle as bundles
 from pointsman.triton import repository

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from operator_kit import Cluster, bundle, sha256
 from pointsman.api.conditions import ClassifierReadyReason as Reason
 from pointsman.controllers.artifacts import MEMORY_BYTES, ArtifactMetrics, Artifacts
-from pointsman.controllers.fetch import Fetcher, FetchError
+from pointsman.fetching import Fetcher, FetchError
 from pointsman.lab.pki import Authority
 from pointsman.lab.process import free_port
 from pointsman.rollout.observation import Bundle, Source

@@ -1,11 +1,11 @@
-"""Reading an artifact's bytes: configmap://NAME[/KEY], https://…, file:///… (where that is allowed)."""
+"""Reading a file that a policy names: configmap://NAME[/KEY], https://…, file:///… (where allowed)."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -17,8 +17,6 @@ from pointsman.rollout.observation import Source, public_uri
 if TYPE_CHECKING:
     import ssl
 
-    from pointsman.kube.client import KubeClient
-
 LIMIT_BYTES: Final = 64 * 1024 * 1024
 DEADLINE_S: Final = 60.0
 """For a whole fetch with its retries."""
@@ -27,8 +25,15 @@ REDIRECTS: Final = 5
 DEFAULT_KEY: Final = "bundle.zip"
 
 
+class ConfigMaps(Protocol):
+    """What is needed of the API server: `kube.client.KubeClient`."""
+
+    async def config_map(self, name: str, namespace: str) -> dict[str, bytes]:
+        """Return a ConfigMap's data; `KubeError`."""
+
+
 class FetchError(Exception):
-    """A bundle could not be had. `reason` and `message` are for the `ClassifierReady` condition."""
+    """A file could not be had. `reason` and `message` are for the `ClassifierReady` condition."""
 
     def __init__(self, reason: ClassifierReadyReason, message: str) -> None:
         super().__init__(f"{reason}: {message}")
@@ -45,19 +50,27 @@ def _failed(message: str) -> FetchError:
 
 
 class Fetcher:
-    """Reads artifacts. Trusts no declared size: counts what arrives, and stops at the limit."""
+    """Reads files. Trusts no declared size: counts what arrives, and stops at the limit."""
 
     def __init__(
         self,
-        kube: KubeClient,
+        kube: ConfigMaps | None,
         *,
+        process: str = "operator",
+        default_key: str = DEFAULT_KEY,
         allow_files: bool = False,
         verify: ssl.SSLContext | bool = True,
         limit_bytes: int = LIMIT_BYTES,
         deadline_s: float = DEADLINE_S,
     ) -> None:
-        """`verify`: trust for https, httpx's meaning (True: the system's certificate authorities)."""
+        """`verify`: trust for https, httpx's meaning (True: the system's certificate authorities).
+
+        `kube` None: there is no cluster. `process` is who fetches, for messages. `default_key` is the key of
+        a `configmap://NAME` without one.
+        """
         self._kube = kube
+        self._process = process
+        self._key = default_key
         self._allow_files = allow_files
         self._limit = limit_bytes
         self._deadline = deadline_s
@@ -85,11 +98,13 @@ class Fetcher:
                         return await asyncio.to_thread(self._file, source.uri)
         except TimeoutError:
             raise _failed(f"{source.uri} did not arrive within {self._deadline:g} s") from None
-        raise _failed(f"artifact.uri: {scheme}:// is not known; use configmap://, https:// or file://")
+        raise _failed(f"uri: {scheme}:// is not known; use configmap://, https:// or file://")
 
     async def _config_map(self, source: Source) -> bytes:
-        name, key = config_map_name(source.uri)
+        name, key = config_map_name(source.uri, self._key)
         where = f"ConfigMap {source.namespace}/{name}"
+        if self._kube is None:
+            raise _failed(f"{where} cannot be read without a cluster; use https:// or file://")
         try:
             data = await self._kube.config_map(name, source.namespace)
         except NotFound:
@@ -104,14 +119,14 @@ class Fetcher:
 
     def _file(self, uri: str) -> bytes:
         if not self._allow_files:
-            words = f"{uri}: the operator runs without --allow-file-artifacts; use configmap:// or https://"
+            words = f"{uri}: the {self._process} runs without --allow-file-artifacts; use configmap:// or https://"
             raise FetchError(ClassifierReadyReason.FILE_ARTIFACTS_NOT_ALLOWED, words)
         path = Path(unquote(urlsplit(uri).path))
         try:
             with path.open("rb") as file:
                 content = file.read(self._limit + 1)
         except FileNotFoundError:
-            words = f"{uri}: no such file on the operator's machine"
+            words = f"{uri}: no such file on the {self._process}'s machine"
             raise FetchError(ClassifierReadyReason.BUNDLE_NOT_FOUND, words) from None
         except OSError as error:
             raise _failed(f"{uri} could not be read: {error.strerror}") from error
@@ -154,14 +169,14 @@ class Fetcher:
 
     def _within_limit(self, uri: str, content: bytes) -> bytes:
         if len(content) > self._limit:
-            raise _failed(f"{uri} is larger than {self._limit} bytes, the limit of a bundle")
+            raise _failed(f"{uri} is larger than {self._limit} bytes, the limit")
         return content
 
 
-def config_map_name(uri: str) -> tuple[str, str]:
+def config_map_name(uri: str, default_key: str = DEFAULT_KEY) -> tuple[str, str]:
     """Return (name, key) of `configmap://NAME[/KEY]`; the namespace is always the policy's own."""
     parts = urlsplit(uri)
-    return parts.netloc, unquote(parts.path.lstrip("/")) or DEFAULT_KEY
+    return parts.netloc, unquote(parts.path.lstrip("/")) or default_key
 
 
 def _refuse(uri: str, status: int) -> None:
