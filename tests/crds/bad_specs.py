@@ -49,6 +49,7 @@ MATCH: Final = "spec.match"
 TIER: Final = "spec.tiers[0]"
 CLASSIFIER: Final = "spec.strategy.classifier"
 CAPTURE: Final = "spec.evaluation.capture"
+ROLLOUT: Final = "spec.rollout"
 DAYS: Final = "days are not a unit: 7 days are 168h"
 LABEL: Final = "must be lower-case letters, digits and -"
 HOST: Final = "must be a lower-case host name without scheme, port or path, for instance llm.example.com"
@@ -239,9 +240,77 @@ BAD_SPECS: Final = (
     _one("retention in days", f"{CAPTURE}.retention", "7d", DAYS),
     _one("retention for ever", f"{CAPTURE}.retention", "99999h", "from 1m to 8760h"),
     # rollout
-    _one("no rollout", "spec.rollout", ABSENT, "rollout: {mode: Direct}"),
-    _one("no first", "spec.rollout.first", ABSENT, "must be written; Direct brings a revision into force"),
-    _one("a first that is not there", "spec.rollout.first", "Prove", 'supported values: "Direct"'),
+    Bad(
+        "nothing to prove with",
+        {"spec.evaluation.prometheus": ABSENT},
+        "spec.evaluation",
+        "or set rollout.mode: Direct",
+    ),
+    Bad("nothing to shadow with", {CAPTURE: ABSENT}, "spec.evaluation", "or set rollout.shadow.mode: Off"),
+    Bad(
+        "rubrics without text",
+        {f"{CAPTURE}.samplePermille": 0, "spec.rollout.mode": "Direct"},
+        "spec.evaluation",
+        "rubrics are scored on captured text; add evaluation.capture",
+    ),
+    _one(
+        "a mode that is not there",
+        f"{ROLLOUT}.mode",
+        "Yolo",
+        'supported values: "Progress", "Observe", "Direct"',
+    ),
+    _one("a first that is not there", f"{ROLLOUT}.first", "Hope", 'supported values: "Prove", "Direct"'),
+    _one("noise windows of a day and more", f"{ROLLOUT}.noise.window", "48h", "from 1s to 24h"),
+    _one("too few noise windows", f"{ROLLOUT}.noise.minWindows", 3, "greater than or equal to 4"),
+    _one("multiplier as a sentence", f"{ROLLOUT}.noise.multiplier", "1,5", 'as a string, for instance "1.5"'),
+    _one("shadow as a switch", f"{ROLLOUT}.shadow.mode", "yes", 'supported values: "On", "Off"'),
+    _one("budget with a currency", f"{ROLLOUT}.shadow.budgetUSDPerHour", "$2", "no sign, unit or exponent"),
+    _one("too few pairs", f"{ROLLOUT}.shadow.minPairs", 5, "greater than or equal to 20"),
+    Bad(
+        "weights that fall",
+        {f"{ROLLOUT}.canary.steps[2].weightPermille": 20},
+        f"{ROLLOUT}.canary.steps",
+        "must rise from step to step",
+    ),
+    _one("a step for all", f"{ROLLOUT}.canary.steps[2].weightPermille", 1000, "less than or equal to 999"),
+    _one("a step in days", f"{ROLLOUT}.canary.steps[0].minDuration", "1d", DAYS),
+    _one("no steps", f"{ROLLOUT}.canary.steps", [], "should have at least 1 items"),
+    Bad(
+        "sticky by no header",
+        {f"{ROLLOUT}.canary.stickyBy.header": ABSENT},
+        f"{ROLLOUT}.canary.stickyBy.header",
+        "must be set where type is Header",
+    ),
+    _one(
+        "sticky by a header in capitals",
+        f"{ROLLOUT}.canary.stickyBy.header",
+        "X-Session",
+        "must be the lower-case name",
+    ),
+    Bad(
+        "margins that cross",
+        {f"{ROLLOUT}.verdict.toleratedDropPermille": 10},
+        f"{ROLLOUT}.verdict.toleratedDropPermille",
+        "must be above minimumDropPermille",
+    ),
+    _one("sure of nothing", f"{ROLLOUT}.verdict.falseAlarmPermille", 500, "less than or equal to 200"),
+    _one("no false alarm ever", f"{ROLLOUT}.verdict.falseAlarmPermille", 0, "greater than or equal to 1"),
+    _one("approval of no step", f"{ROLLOUT}.approval[0]", "Lunch", 'supported values: "Canary", "Promotion"'),
+    _one("warm for ever", f"{ROLLOUT}.keepWarm", "99999h", "from 1s to 8760h"),
+    _one(
+        "inconclusive and then",
+        f"{ROLLOUT}.onInconclusive",
+        "Promote",
+        'supported values: "Pause", "Rollback"',
+    ),
+    _one(
+        "Prometheus with a query",
+        "spec.evaluation.prometheus.url",
+        "http://p:9090?x=1",
+        "no user, query or fragment",
+    ),
+    _one("gate without digest", "spec.evaluation.gate.dataset.sha256", ABSENT, "sha256sum FILE prints it"),
+    _one("gate of three cases", "spec.evaluation.gate.minCases", 3, "greater than or equal to 10"),
     _one("suspend as a word", "spec.suspend", "yes", "must be of type boolean"),
     # whole fields
     _one("no spec", "spec", ABSENT, "Required value"),
@@ -252,7 +321,7 @@ UNKNOWN_FIELDS: Final[tuple[tuple[str, Any], ...]] = (
     ("spec.tier", []),
     ("spec.tiers[0].modell", "small-1"),
     ("spec.strategy.classifier.threshold", 700),
-    ("spec.rollout.mode", "Progress"),
+    ("spec.rollout.weight", 10),
     ("spec.evaluation.capture.samplePercent", 10),
 )
 """Fields that are no fields: path and value. The server names the path; kubectl refuses them by default."""

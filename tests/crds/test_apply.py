@@ -64,7 +64,7 @@ def _unset(schema: dict[str, Any], value: Any, path: str) -> set[str]:
     """Return the paths of the schema that the value sets nowhere."""
     if schema["type"] == "array":
         per_item = [_unset(schema["items"], item, path) for item in value]
-        return set.intersection(*per_item)
+        return set.intersection(*per_item) if per_item else {path}
     missing: set[str] = set()
     for name, member in schema.get("properties", {}).items():
         below = f"{path}.{name}".lstrip(".")

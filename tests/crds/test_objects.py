@@ -133,15 +133,30 @@ def test_a_status_out_of_bounds_is_refused(api: Api, status: dict[str, Any], fie
 
 
 def test_policy_columns(api: Api, policy: dict[str, Any]) -> None:
-    """`kubectl get rp` shows readiness, its reason, and the revision in force with its weight."""
+    """`kubectl get rp` shows readiness, the step and its weight, the worst verdict and what is saved."""
     conditions = [c.to_kube() for c in all_conditions(policy["metadata"]["generation"])]
     traffic = [{"revision": "support-0123456789", "weightPermille": 1000}]
-    write_status(api, {"conditions": conditions, "traffic": traffic})
+    step = {
+        "name": "Canary",
+        "startedAt": "2026-01-02T03:04:05.000006Z",
+        "display": "Canary 2/4",
+        "weightPermille": 250,
+    }
+    verdict = {"rubric": "correct", "stage": "Canary", "verdict": "Undecided"}
+    savings = {"permille": 290, "requests": 1000, "display": "29 %"}
+    status = {
+        "conditions": conditions,
+        "traffic": traffic,
+        "step": step,
+        "verdicts": [verdict],
+        "savings": savings,
+    }
+    assert write_status(api, status).status == 200
     table = api.call("GET", f"{GROUP_PATH}/routingpolicies", headers=TABLE).body
     shown = [c["name"] for c in table["columnDefinitions"] if c["priority"] == 0]
-    assert shown == ["Name", "Ready", "Reason", "Revision", "Weight", "Age"]
+    assert shown == ["Name", "Ready", "Step", "Weight", "Verdict", "Saved", "Age", "Reason"]
     (row,) = table["rows"]
-    assert row["cells"][:5] == ["support", "True", "Ready", "support-0123456789", 1000]
+    assert row["cells"][:6] == ["support", "True", "Canary 2/4", 250, "Undecided", "29 %"]
     assert "The traffic goes where" in row["cells"][-1]  # -o wide
 
 
@@ -154,7 +169,13 @@ def test_policy_columns_without_status(api: Api, policy: dict[str, Any]) -> None
 def test_revision_columns(api: Api, revision: dict[str, Any]) -> None:
     """`kubectl get rprev` shows whose revision it is and how it chooses."""
     table = api.call("GET", f"{GROUP_PATH}/routingpolicyrevisions", headers=TABLE).body
-    assert [c["name"] for c in table["columnDefinitions"]] == ["Name", "Policy", "Strategy", "Age"]
+    assert [c["name"] for c in table["columnDefinitions"] if c["priority"] == 0] == [
+        "Name",
+        "Policy",
+        "Strategy",
+        "Outcome",
+        "Age",
+    ]
     assert table["rows"][0]["cells"][:3] == [revision["metadata"]["name"], "support", "Classifier"]
 
 

@@ -59,7 +59,7 @@ def test_every_field_and_reason_is_in_the_reference() -> None:
     """The reference lists fields with their type, need and rules, and every reason of every condition."""
     page = reference()
     assert "| `spec.strategy.classifier.deadline` | string |  |" in page
-    assert "| `spec.rollout.first` | `Prove`, `Direct` |  |" in page
+    assert "| `spec.rollout.first` | `Prove` or `Direct` |  |" in page
     assert "| `spec.tiers[].endpoints` | list of object, 1 to 8 | yes |" in page
     assert "must not be longer than total" in next(r for r in page.splitlines() if "timeouts.idle`" in r)
     for reasons in REASONS:

@@ -203,7 +203,7 @@ class RoutingPolicy(ApiModel):
     PRINTER_COLUMNS: ClassVar[tuple[dict[str, Any], ...]] = (
         {"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].status"},
         {"name": "Step", "type": "string", "jsonPath": ".status.step.display"},
-        {"name": "Weight", "type": "string", "jsonPath": ".status.traffic[*].weightPermille"},
+        {"name": "Weight", "type": "integer", "jsonPath": ".status.step.weightPermille"},
         {"name": "Verdict", "type": "string", "jsonPath": ".status.verdicts[0].verdict"},
         {"name": "Saved", "type": "string", "jsonPath": ".status.savings.display"},
         {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,8 @@ Outcome = Literal[
 Revision = Annotated[str, Field(max_length=253)]
 Moment = Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
 """RFC 3339, with microseconds where evidence is cut at it."""
+MOST: Final = 1_000_000_000_000
+"""Bound of a count: beyond what any policy will see."""
 Words = Annotated[str, Field(max_length=1024)]
 Drop = Annotated[int, Field(ge=-1000, le=1000)]
 """A difference of pass rates, incumbent minus candidate, in permille."""
@@ -71,16 +73,21 @@ class StepStatus(ApiModel):
     deadline: Annotated[Moment | None, Field(description="When it ends without a verdict.")] = None
     because: Annotated[Words, Field(description="Why it is here, and what it waits for.")] = ""
     samples_needed: Annotated[
-        int | None, Field(ge=0, description="Scored candidate answers that are still needed, estimated.")
+        int | None,
+        Field(ge=0, le=MOST, description="Scored candidate answers that are still needed, estimated."),
     ] = None
     minutes_needed: Annotated[
-        int | None, Field(ge=0, description="Minutes until the next step at the present rate, estimated.")
+        int | None,
+        Field(ge=0, le=MOST, description="Minutes until the next step at the present rate, estimated."),
     ] = None
     expected_hours: Annotated[
         str | None,
         Field(max_length=16, description="Hours from here to promotion at the present rate, estimated."),
     ] = None
     display: Annotated[str, Field(max_length=64, description="The step for people: Canary 2/4.")] = ""
+    weight_permille: Annotated[
+        int | None, Field(ge=0, le=1000, description="The candidate's share of the traffic now.")
+    ] = None
 
 
 class VerdictStatus(ApiModel):
@@ -91,8 +98,8 @@ class VerdictStatus(ApiModel):
         str, Field(max_length=128, description="The intent; empty: all traffic; (pooled): the small ones.")
     ] = ""
     stage: Annotated[Literal["Gate", "Shadow", "Canary"], Field(description="Where it was measured.")]
-    incumbent: Annotated[int, Field(ge=0, description="Scored answers of the incumbent.")] = 0
-    candidate: Annotated[int, Field(ge=0, description="Scored answers of the candidate.")] = 0
+    incumbent: Annotated[int, Field(ge=0, le=MOST, description="Scored answers of the incumbent.")] = 0
+    candidate: Annotated[int, Field(ge=0, le=MOST, description="Scored answers of the candidate.")] = 0
     drop_permille: Annotated[Drop, Field(description="Incumbent minus candidate, as measured.")] = 0
     low_permille: Annotated[Drop, Field(description="The drop is at least this.")] = -1000
     high_permille: Annotated[Drop, Field(description="The drop is at most this.")] = 1000
@@ -117,7 +124,7 @@ class NoiseStatus(ApiModel):
     """The incumbent's own wobble."""
 
     revision: Annotated[Revision, Field(description="The revision that was measured.")]
-    windows: Annotated[int, Field(ge=0, description="Windows that were measured.")]
+    windows: Annotated[int, Field(ge=0, le=MOST, description="Windows that were measured.")]
     window: Annotated[str, Field(max_length=32, description="Their length.")]
     rubrics: Annotated[
         list[NoiseOfRubric],
@@ -161,7 +168,7 @@ class Savings(ApiModel):
     """What the revision in force saves against the last tier for all: an estimate from the same tokens."""
 
     permille: Annotated[int, Field(ge=-100000, le=1000, description="Share of the cost that is saved.")]
-    requests: Annotated[int, Field(ge=0, description="Priced requests that it was computed from.")]
+    requests: Annotated[int, Field(ge=0, le=MOST, description="Priced requests that it was computed from.")]
     display: Annotated[str, Field(max_length=32, description="For people: 29 %.")] = ""
 
 
@@ -169,7 +176,7 @@ class RoutingPolicyStatus(ApiModel):
     """What is in force, and why. Written by the operator alone."""
 
     observed_generation: Annotated[
-        int | None, Field(ge=0, description="metadata.generation that this status is about.")
+        int | None, Field(ge=0, le=MOST, description="metadata.generation that this status is about.")
     ] = None
     conditions: Annotated[
         list[Condition],
