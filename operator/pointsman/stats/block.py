@@ -1,7 +1,7 @@
 """Evidence of single windows: bets on the difference of two arms, fair whatever the level and allocation.
 
-The wager of a window on "drop > delta0" against "drop = delta0 + g" is sized by the variances under the null and
-by tau, the shock that may hit one arm alone; sub-Gaussian shocks cost exp(kappa² tau² / 2), which is paid.
+The wager of a window on "drop > delta0" against "drop = delta0 + g" is sized by the variances under the null
+and by tau, the shock that may hit one arm alone; a sub-Gaussian shock costs exp(kappa² tau² / 2): it is paid.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def prepare(blocks: Blocks, phi: float) -> Prepared:
 
 
 def log_evidence(windows: Prepared, delta0: float, gaps: Array, tau: float) -> Array:
-    """Return ln e of every window, [len(gaps), W], of the null drop <= delta0 (gaps > 0) or >= delta0 (gaps < 0).
+    """Return ln e of every window, [len(gaps), W], of the null drop <= delta0 (gaps > 0) or >= (gaps < 0).
 
     The gaps are all of one sign: alternatives are delta0 + gap.
     """

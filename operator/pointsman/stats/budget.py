@@ -1,4 +1,4 @@
-"""Who may spend how much: false alarms over the streams, harm over the steps, intents that are too small alone."""
+"""Who may spend how much: false alarms over streams, harm over steps; and intents too small alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PROMOTION_INTENT_CAP = 0.15
 def alphas(rule: Rule, rubrics: int, intent_streams: int) -> tuple[float, float]:
     """Split the false alarms: half over the deciding rubrics overall, half over rubric × intent.
 
-    Return the share of each rubric and of each of the `intent_streams` (rubrics × intents, pooled ones counted once).
+    Return each rubric's share and each of the `intent_streams`' (pairs of rubric and intent, or `(pooled)`).
     """
     half = rule.false_alarm / 2
     return half / max(rubrics, 1), half / max(intent_streams, 1)
@@ -25,7 +25,7 @@ def alphas(rule: Rule, rubrics: int, intent_streams: int) -> tuple[float, float]
 def step_margin(rule: Rule, next_weight: float, share: float = 1.0) -> float:
     """Return what `Reading.high` must be under before the candidate may get `next_weight` (1 is promotion).
 
-    The harm that is risked is weight × drop, so small weights allow large margins: min(10 points, H / weight).
+    The harm risked is weight × drop, so small weights allow large margins: min(10 points, H / weight).
     An intent with this `share` of the traffic: that / sqrt(share), at most 25 points, 15 for promotion.
     """
     if not 0 < next_weight <= 1:

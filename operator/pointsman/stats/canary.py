@@ -23,7 +23,7 @@ def read_canary(
 ) -> Reading:
     """Read one stream of the canary.
 
-    Fail: sum over starts j of 1/(j (j + 1)) · mean over gaps of prod(e of windows since start j) >= 1/alpha_fail.
+    Fail: sum over starts j of 1/(j (j + 1)) · mean over gaps of prod(e of windows since j) >= 1/alpha_fail.
     Pass at a margin: the mean over three gaps of prod(e of all windows), times the shadow's evidence, >=
     1/false_pass. `noise.phi` is divided out of the counts here.
     """
@@ -52,6 +52,11 @@ def read_canary(
     )
 
 
+def pass_gaps(margin: float) -> NDArray[np.float64]:
+    """Return the bets of the Pass test at a margin: .5, .85 and 1.2 of it below it."""
+    return -_PASS_FACTORS * max(abs(margin), _LEAST_PASS_GAP)
+
+
 def _log_fail(windows: Prepared, starts: NDArray[np.intp], delta0: float, tau: float) -> float:
     logs = log_evidence(windows, delta0, _FAIL_GAPS, tau)
     since = np.zeros((len(_FAIL_GAPS), logs.shape[1] + 1))
@@ -62,13 +67,13 @@ def _log_fail(windows: Prepared, starts: NDArray[np.intp], delta0: float, tau: f
 
 
 def _log_pass(windows: Prepared, delta0: float, tau: float) -> float:
-    gaps = -_PASS_FACTORS * max(abs(delta0), _LEAST_PASS_GAP)
+    gaps = pass_gaps(delta0)
     logs = log_evidence(windows, delta0, gaps, tau).sum(axis=1)
     return float(logsumexp(logs)) - log(len(gaps))
 
 
 def _drop(windows: Prepared, tau: float, shadow: Pairs | None) -> float:
-    """Mean over concurrent windows of the difference, by precision; the shadow's where no window has both arms."""
+    """Mean difference over windows with both arms, by precision; without such a window the shadow's."""
     if not len(windows.index):
         return paired.mean_drop(shadow) if shadow is not None else 0.0
     n_i, n_c = windows.total_i, windows.total_c

@@ -40,7 +40,7 @@ class GateReading:
     """The smallest true drop that these cases fail with 80 % power."""
 
 
-def read_gate(
+def read_gate(  # noqa: PLR0917 - the moments in the order in which they are exported
     n: int,
     clusters: int,
     d: float,

@@ -20,11 +20,12 @@ _QUANTILE = 0.05
 def noise_floor(
     halves: Halves, phi: float = 1.0, multiplier: float = 1.5, pooled: Sequence[Halves] = ()
 ) -> Noise:
-    """Estimate the shock of a window: with S = mean (rate a - rate b)² over k windows and b its binomial part · phi,
+    """Estimate how far halves drift apart in a window beyond chance.
 
+    With S = mean (rate a - rate b)² over k windows and b its binomial part · phi:
     tau² = max(S - b, 0), tau_up² = max(k S / chi²(.05, k) - b, 0), tau* = max(tau_up, multiplier · tau).
     With fewer than 32 windows `pooled`, all streams of the rubric by intent (this one too, if it is one),
-    speaks instead, in units of b. Without a window of its own a stream's tau* is infinite: it can decide nothing.
+    speaks instead, in units of b. A stream without a window of its own decides nothing: infinite tau*.
     """
     phi = max(phi, 1.0)
     own = _spread(halves, phi)
@@ -44,8 +45,8 @@ def noise_floor(
 def overdispersion(xx: float, xn: float, nn: float, passes: float, total: float) -> float:
     """Return phi = max(1, variance of sessions / binomial variance), from the sums over sessions x², xn, n².
 
-    x passes of n scored requests of a session; `passes` of `total` are the sums of x and n. The ratio estimator
-    of a cluster sample (Cochran); 1 where nothing varies.
+    x passes of n scored requests of a session; `passes` of `total` are the sums of x and n. The ratio
+    estimator of a cluster sample (Cochran); 1 where nothing varies.
     """
     if total <= 0:
         return 1.0
@@ -75,7 +76,7 @@ def _spread(halves: Halves, phi: float) -> _Spread | None:
     n_a, n_b = halves.a_total[keep], halves.b_total[keep]
     passes, total = (halves.a_passes + halves.b_passes)[keep], n_a + n_b
     variance = float((passes * (1 - passes / total)).sum() / (total - 1).sum())
-    squares = (halves.a_passes[keep] / n_a - halves.b_passes[keep] / n_b) ** 2
+    squares: NDArray[np.float64] = (halves.a_passes[keep] / n_a - halves.b_passes[keep] / n_b) ** 2
     # Where all passed, nothing can differ: any positive unit says "no more than chance".
     units = max(variance, 1e-12) * (1 / n_a + 1 / n_b) * phi
     return _Spread(squares=squares, units=units, unit=float(units.mean()))

@@ -15,7 +15,7 @@ _BETS: NDArray[np.float64] = np.array([0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 0.9])
 
 
 def read_paired(pairs: Pairs, phi: float, rule: Rule, alpha_fail: float) -> Reading:
-    """Read a stream of pairs: the average over bets of prod(1 + lambda (d - delta0)), d = incumbent - candidate.
+    """Read a stream of pairs: the mean over bets of prod(1 + lambda (d - delta0)), d = incumbent - candidate.
 
     Exact for counts in any order; `phi` discounts pairs that come from the same session.
     """

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blocks:
-    """W windows of one stream (a rubric, overall or in one intent), in time order; the last may be partial."""
+    """W windows of one stream (a rubric, overall or in an intent), in time order; the last may be partial."""
 
     incumbent_passes: NDArray[np.float64]
     incumbent_total: NDArray[np.float64]
@@ -18,8 +18,8 @@ class Blocks:
     candidate_total: NDArray[np.float64]
     """Raw counts, [W] each; phi is divided out by the test."""
     starts: tuple[int, ...] = (0,)
-    """Indices of the windows at which a process of the Fail test begins, oldest first: the canary's begin, each
-    step, each hour. The j-th weighs 1/(j (j + 1)): pass all, or the weights of dropped ones are spent twice."""
+    """Windows at which a process of the Fail test begins, oldest first: canary's begin, each step, each hour.
+    The j-th weighs 1/(j (j + 1)): pass all of them, or the weights of dropped ones are spent twice."""
     prior: float | None = None
     """The incumbent's pass rate before the first window, from the noise phase."""
 
@@ -73,7 +73,7 @@ class Noise:
     tau: float
     """Standard deviation of one window's shock, estimated (a share)."""
     tau_star: float
-    """The one to reckon with: never below what the data allow at 95 %. Infinite where nothing was measured."""
+    """The one to reckon with: never below what the data allow at 95 %. Infinite where nothing was seen."""
     phi: float
     """Overdispersion by session, 1 or more."""
 
