@@ -226,6 +226,50 @@ def apply_(
         _fail(error)
 
 
+@command.command(
+    epilog="\b\nExample:\n  pointsman lab dataset --data data/mmlu-pro --kind references --out r.jsonl.gz\n"
+    "  pointsman lab dataset --data data/mmlu-pro --kind gate --without engineering --out gate.jsonl.gz"
+)
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with prompts.parquet and outcomes.parquet.",
+)
+@click.option(
+    "--kind",
+    required=True,
+    type=click.Choice(["references", "gate"]),
+    help="references: right answers of the test split, by hash. gate: cases of the calibration split.",
+)
+@click.option("--cases", default=500, show_default=True, type=click.IntRange(1), help="Of a gate.")
+@click.option("--without", multiple=True, metavar="INTENT", help="Leave an intent out of a gate. Repeatable.")
+@click.option("--seed", default=0, show_default=True, help="Which cases are drawn.")
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
+def dataset(*, data: Path, kind: str, cases: int, without: tuple[str, ...], seed: int, out: Path) -> None:
+    """Write a data set that a policy can refer to, from recorded prompts: gzipped JSON lines."""
+    import hashlib
+
+    from pointsman.lab.demo.datasets import gate, references
+    from pointsman.lab.models import MODELS
+    from pointsman.routers import dataset as datasets
+
+    try:
+        _, calibration, test = datasets.load(data, MODELS).split()
+    except datasets.DatasetError as error:
+        raise click.UsageError(str(error)) from None
+    unknown = sorted(set(without) - set(calibration.intents))
+    if unknown:
+        raise click.BadParameter(f"no case is of {', '.join(unknown)}", param_hint="--without")
+    content = (
+        references(test)
+        if kind == "references"
+        else gate(calibration, cases=cases, seed=seed, without=without)
+    )
+    out.write_bytes(content)
+    click.echo(f"{out}: {len(content):,} bytes, sha256 {hashlib.sha256(content).hexdigest()}")
+
+
 def _ask(state: Path, message: dict[str, Any]) -> dict[str, Any]:
     from pointsman.lab import control
     from pointsman.lab.process import LabError

@@ -66,11 +66,11 @@ class ControlPlane:
         return self.state_dir / f"{component}.kubeconfig"
 
     def install(self) -> None:
-        """Apply our CRDs and roles and wait until the CRDs are established."""
+        """Apply our CRDs, roles and admission policy and wait until the CRDs are established."""
         crds = load_manifests(REPOSITORY / "crds")
         with Kubectl(self.kubeconfig) as kubectl:
             kubectl.apply(crds)
-            kubectl.apply(load_manifests(REPOSITORY / "deploy" / "rbac.yaml"))
+            kubectl.apply(load_manifests(REPOSITORY / "deploy"))
             end = time.monotonic() + _ESTABLISHED_S
             for crd in crds:
                 name = crd["metadata"]["name"]

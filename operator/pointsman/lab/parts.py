@@ -13,6 +13,7 @@ from typing import Any, Final
 from pointsman.lab.checks import http_ok
 from pointsman.lab.controlplane import REPOSITORY, ControlPlane
 from pointsman.lab.envoy import Envoy
+from pointsman.lab.models import CHEAP_MODEL, SMALL_MODEL, STRONG_MODEL
 from pointsman.lab.pki import Authority, Pair
 from pointsman.lab.process import LOCALHOST, Server, Spec, free_port
 from pointsman.lab.prometheus import Prometheus, Target
@@ -21,9 +22,6 @@ from pointsman.lab.triton import Triton
 from pointsman.xds.bootstrap import Tls, bootstrap
 
 GATEWAY: Final = "default"
-SMALL_MODEL: Final = "Llama-3.1-8B-Instruct"
-CHEAP_MODEL: Final = "gemini-1.5-flash-002"
-STRONG_MODEL: Final = "gemini-1.5-pro-002"
 TIER_MODELS: Final = {
     "tier-small": SMALL_MODEL,
     "tier-cheap": CHEAP_MODEL,

@@ -17,7 +17,7 @@ from pointsman.lab import control, running
 from pointsman.lab.demo import stage
 from pointsman.lab.demo.result import Price, Result, evaluate
 from pointsman.lab.load import Outcome
-from pointsman.lab.parts import CHEAP_MODEL, STRONG_MODEL
+from pointsman.lab.models import CHEAP_MODEL, STRONG_MODEL
 from pointsman.lab.process import Child, LabError, Spec
 from pointsman.routers import dataset
 from pointsman.routers.train import Trained, train
