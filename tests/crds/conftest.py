@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,31 +59,42 @@ class Api:
 
 
 @pytest.fixture(scope="session")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """Start etcd and kube-apiserver and create our CRDs."""
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """Start etcd and kube-apiserver, nothing of ours in them."""
     plane = ControlPlane(tmp_path_factory.mktemp("control-plane"))
     plane.start()
     try:
         for server in (plane.etcd, plane.apiserver):
             assert server.child is not None
             server.child.wait_ready()
-        tls = ssl.create_default_context(cafile=str(plane.authority.pair.cert))
-        pair = plane.authority.leaf("crd-tests", "crd-tests", groups=["system:masters"])
-        tls.load_cert_chain(pair.cert, pair.key)
-        with httpx.Client(base_url=f"https://{plane.address}", verify=tls, timeout=30) as http:
-            found = Api(http, {})
-            for name, text in files().items():
-                found.installed[name] = found.call("POST", CRDS_PATH, yaml.safe_load(text))
-            until_sync(lambda: _served(found), what="the CRDs are served")
-            yield found
+        yield plane
     finally:
         plane.stop()
+
+
+def client_of(plane: ControlPlane, user: str, groups: Sequence[str] = ()) -> httpx.Client:
+    """Return a client that is `user` by its certificate."""
+    tls = ssl.create_default_context(cafile=str(plane.authority.pair.cert))
+    pair = plane.authority.leaf(user, user, groups=groups)
+    tls.load_cert_chain(pair.cert, pair.key)
+    return httpx.Client(base_url=f"https://{plane.address}", verify=tls, timeout=30)
+
+
+@pytest.fixture(scope="session")
+def api(plane: ControlPlane) -> Iterator[Api]:
+    """Create our CRDs and wait until they are served."""
+    with client_of(plane, "crd-tests", ["system:masters"]) as http:
+        found = Api(http, {})
+        for name, text in files().items():
+            found.installed[name] = found.call("POST", CRDS_PATH, yaml.safe_load(text))
+        until_sync(lambda: _served(found), what="the CRDs are served")
+        yield found
 
 
 def _served(api: Api) -> bool:
     return all(
         api.call("GET", f"{GROUP_PATH}/{plural}").status == httpx.codes.OK
-        for plural in ("routingpolicies", "routingpolicyrevisions")
+        for plural in ("routingpolicies", "routingpolicyrevisions", "rolloutactions")
     )
 
 

@@ -119,7 +119,7 @@ def test_numbers_are_bounded() -> None:
 
 
 def test_names() -> None:
-    """Fields are camelCase; no `phase` (a step's `state` says what holds it); references are objects with a name."""
+    """Fields are camelCase; no `phase` (a step's `state` says what holds it); references have a name."""
     assert breaking(lambda path, _: re.fullmatch(r"[a-z][a-zA-Z0-9]*", last(path)) is not None) == []
     assert breaking(lambda path, _: last(path) != "phase") == []
     assert (
