@@ -80,6 +80,92 @@ MIGRATIONS: Final = (
       PRIMARY KEY (policy, revision)
     ) WITHOUT ROWID;
     """,
+    # Scoring. `pending`: not scored and not given up; `label`: the intent that it counts for; `half`: a or b
+    # where it counts for the noise of its revision. Rows from before are not pending and count for nothing.
+    """
+    ALTER TABLE requests ADD COLUMN rollout TEXT NOT NULL DEFAULT '';
+    ALTER TABLE requests ADD COLUMN step INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE requests ADD COLUMN arm TEXT NOT NULL DEFAULT '';
+    ALTER TABLE requests ADD COLUMN pending INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE requests ADD COLUMN label TEXT NOT NULL DEFAULT '';
+    ALTER TABLE requests ADD COLUMN half TEXT NOT NULL DEFAULT '';
+    CREATE INDEX requests_pending ON requests (id) WHERE pending;
+    CREATE INDEX requests_by_rollout ON requests (policy, rollout) WHERE rollout <> '';
+    ALTER TABLE captures ADD COLUMN turn_sha256 TEXT NOT NULL DEFAULT '';
+    CREATE TABLE results (
+      request INTEGER NOT NULL,
+      rubric TEXT NOT NULL,
+      version TEXT NOT NULL,
+      passed INTEGER,
+      because TEXT NOT NULL,
+      PRIMARY KEY (request, rubric, version)
+    ) WITHOUT ROWID;
+    CREATE TABLE sessions (
+      policy TEXT NOT NULL,
+      revision TEXT NOT NULL,
+      session TEXT NOT NULL,
+      seen_us INTEGER NOT NULL,
+      counts TEXT NOT NULL,
+      PRIMARY KEY (policy, revision, session)
+    ) WITHOUT ROWID;
+    CREATE INDEX sessions_by_time ON sessions (seen_us);
+    CREATE INDEX sessions_by_session ON sessions (session);
+    CREATE TABLE pairs (
+      policy TEXT NOT NULL,
+      rollout TEXT NOT NULL,
+      stage TEXT NOT NULL CHECK (stage IN ('shadow', 'gate')),
+      case_id TEXT NOT NULL,
+      cluster TEXT NOT NULL,
+      intent TEXT NOT NULL,
+      rubric TEXT NOT NULL,
+      version TEXT NOT NULL,
+      incumbent INTEGER NOT NULL,
+      candidate INTEGER NOT NULL,
+      at_us INTEGER NOT NULL,
+      PRIMARY KEY (policy, rollout, stage, case_id, rubric, version)
+    ) WITHOUT ROWID;
+    CREATE INDEX pairs_by_time ON pairs (at_us);
+    CREATE TABLE gate_clusters (
+      policy TEXT NOT NULL,
+      rollout TEXT NOT NULL,
+      rubric TEXT NOT NULL,
+      version TEXT NOT NULL,
+      cluster TEXT NOT NULL,
+      d INTEGER NOT NULL,
+      n INTEGER NOT NULL,
+      PRIMARY KEY (policy, rollout, rubric, version, cluster)
+    ) WITHOUT ROWID;
+    CREATE TABLE gates (
+      policy TEXT NOT NULL,
+      rollout TEXT NOT NULL,
+      total INTEGER NOT NULL,
+      PRIMARY KEY (policy, rollout)
+    ) WITHOUT ROWID;
+    CREATE TABLE gate_cases (
+      policy TEXT NOT NULL,
+      rollout TEXT NOT NULL,
+      case_id TEXT NOT NULL,
+      state TEXT NOT NULL CHECK (state IN ('scored', 'failed')),
+      PRIMARY KEY (policy, rollout, case_id)
+    ) WITHOUT ROWID;
+    CREATE TABLE shadow_requests (
+      policy TEXT NOT NULL,
+      rollout TEXT NOT NULL,
+      case_id TEXT NOT NULL,
+      outcome TEXT NOT NULL,
+      cost_nano INTEGER NOT NULL,
+      at_us INTEGER NOT NULL,
+      PRIMARY KEY (policy, rollout, case_id)
+    ) WITHOUT ROWID;
+    CREATE INDEX shadow_requests_by_time ON shadow_requests (at_us);
+    CREATE TABLE rollouts (
+      policy TEXT NOT NULL,
+      rollout TEXT NOT NULL,
+      over_us INTEGER NOT NULL,
+      dropped INTEGER NOT NULL DEFAULT 0,
+      PRIMARY KEY (policy, rollout)
+    ) WITHOUT ROWID;
+    """,
 )
 
 
