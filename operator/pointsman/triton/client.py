@@ -16,6 +16,8 @@ from tritonclient.http import InferInput
 from tritonclient.http.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
+from pointsman.triton.reply import HEAD_SIZE, ReplyError, decode
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
@@ -26,6 +28,7 @@ T = TypeVar("T")
 LOOK_S: Final = 3.0
 LOAD_S: Final = 60.0
 PROBE_S: Final = 5.0
+OK: Final = 200
 ATTEMPTS: Final = 2
 """Attempts of a call that may be repeated (all here but load, which the caller repeats with a back-off)."""
 
@@ -38,13 +41,17 @@ class TritonUnreachableError(TritonError):
     """No answer within the deadline, or no connection."""
 
 
+class TritonNonsenseError(TritonError):
+    """Triton answered, but not with scores and an intent."""
+
+
 class TritonMetrics:
     """Calls of Triton's API. Endpoints are few and named by the policies, so they are a label."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.calls = Counter(
             "pointsman_triton_calls_total",
-            "Calls of Triton's API; outcome is ok, refused or unreachable.",
+            "Calls of Triton's API; outcome is ok, refused, nonsense or unreachable.",
             ["endpoint", "call", "outcome"],
             registry=registry,
         )
@@ -63,9 +70,13 @@ class TritonClient:
     def __init__(self, metrics: TritonMetrics) -> None:
         self._metrics = metrics
         self._clients: dict[str, InferenceServerClient] = {}
+        self._raw: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
         """Close all connections."""
+        if self._raw is not None:
+            await self._raw.close()
+            self._raw = None
         for client in self._clients.values():
             await client.close()
         self._clients.clear()
@@ -119,6 +130,41 @@ class TritonClient:
 
         return await self._call(url, "infer", PROBE_S, call, attempts=ATTEMPTS)
 
+    async def ask(
+        self, url: str, model: str, body: bytes, deadline_s: float
+    ) -> tuple[tuple[float, ...], str]:
+        """Return scores and intent of a request in the very form in which Envoy asks; tried once.
+
+        Half the CPU of `classify`: for callers with a request's rate.
+        """
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(deadline_s):
+                status, head_size, answer = await self._post(
+                    f"{url.rstrip('/')}/v2/models/{model}/infer", body
+                )
+            if status != OK:
+                self._count(url, "ask", "refused")
+                raise TritonError(_refusal(answer, status))
+            scores, intent = decode(head_size, answer)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            self._count(url, "ask", "unreachable")
+            raise TritonUnreachableError(_words(error, deadline_s)) from error
+        except ReplyError as error:
+            self._count(url, "ask", "nonsense")
+            raise TritonNonsenseError(str(error)) from error
+        finally:
+            self._metrics.duration.labels("ask").observe(time.monotonic() - started)
+        self._count(url, "ask", "ok")
+        return scores, intent
+
+    async def _post(self, url: str, body: bytes) -> tuple[int, str | None, bytes]:
+        if self._raw is None:
+            self._raw = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))  # callers bound it
+        headers = {HEAD_SIZE: "0", "content-type": "application/octet-stream"}
+        async with self._raw.post(url, data=body, headers=headers) as response:
+            return response.status, response.headers.get(HEAD_SIZE), await response.read()
+
     async def unload(self, url: str, model: str) -> None:
         """Unload a model; one that is not there is fine."""
 
@@ -165,6 +211,14 @@ class TritonClient:
 
     def _count(self, url: str, name: str, outcome: str) -> None:
         self._metrics.calls.labels(url, name, outcome).inc()
+
+
+def _refusal(answer: bytes, status: int) -> str:
+    """Return the words of an error answer, `{"error": …}`."""
+    try:
+        return _first_line(str(json.loads(answer)["error"]))
+    except (ValueError, TypeError, KeyError):
+        return f"status {status}"
 
 
 def _text(value: Any) -> str:
