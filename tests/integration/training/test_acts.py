@@ -43,7 +43,9 @@ def test_every_candidate_is_what_its_act_calls_it(
     number: int, scene: Scene, incumbent: str | None, population: Population
 ) -> None:
     """Better ones drop less than minimumDrop everywhere; hidden ones ≤ 2 points, but ≥ 20 in one intent."""
-    verdict = spec(scene.file).rollout.verdict
+    rollout = spec(scene.file).rollout
+    assert rollout is not None
+    verdict = rollout.verdict
     assert verdict is not None
     assert verdict.minimum_drop_permille is not None
     found = change(scene.file, incumbent, population)
@@ -78,6 +80,8 @@ def test_windows_margins_and_steps_are_the_same_in_every_act() -> None:
     first = spec("1-first.yaml")
     for _, scene, _ in SCENES:
         other = spec(scene.file)
+        assert other.rollout is not None
+        assert first.rollout is not None
         assert other.rollout.model_copy(update={"shadow": None}) == first.rollout.model_copy(
             update={"shadow": None}
         )
