@@ -1,0 +1,1 @@
+"""Evidence from before any traffic: the same cases, answered by incumbent and candidate. Pure."""
