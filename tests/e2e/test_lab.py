@@ -24,7 +24,10 @@ PARTS = {
     "operator",
     "xds",
     "evaluator",
+    "tier-small",
     "tier-cheap",
+    "tier-spare",
+    "states",
     "tier-strong",
 }
 

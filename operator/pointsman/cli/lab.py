@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 
 import click
 
+from pointsman.cli.parameters import ADDRESS
+
 _STATE = click.option(
     "--state",
     default=Path(".lab"),
@@ -224,6 +226,27 @@ def apply_(
                 click.echo(f"{manifest['kind']} {manifest['metadata']['name']} applied")
     except LabError as error:
         _fail(error)
+
+
+@command.command(hidden=True)
+@click.option("--kubeconfig", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--address", required=True, type=ADDRESS, help="Where to serve /metrics.")
+def states(*, kubeconfig: Path, address: str) -> None:
+    """Serve the policies' status as metrics; a part of the lab."""
+    import threading
+
+    from prometheus_client import CollectorRegistry, start_http_server
+
+    from pointsman.address import split_address
+    from pointsman.lab.kubectl import Kubectl
+    from pointsman.lab.states import States
+
+    host, port = split_address(address)
+    registry = CollectorRegistry()
+    with Kubectl(kubeconfig) as kubectl:
+        registry.register(States(kubectl))
+        start_http_server(port, host, registry)
+        threading.Event().wait()
 
 
 @command.command(

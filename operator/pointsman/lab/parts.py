@@ -70,6 +70,7 @@ class _Addresses:
     capture: str = field(default_factory=_address)
     envoy_admin: str = field(default_factory=_address)
     entry: str = field(default_factory=_address)
+    states: str = field(default_factory=_address)
     tiers: dict[str, str] = field(default_factory=lambda: {name: _address() for name in TIER_MODELS})
 
 
@@ -96,6 +97,7 @@ def build(options: Options, say: Callable[[str], None]) -> Lab:
         Part(ours.operator(at), after=("kube-apiserver",)),
         Part(ours.xds(at), after=("kube-apiserver",)),
         Part(ours.evaluator(at), after=("kube-apiserver",)),
+        Part(_states(state, plane, at.states), after=("kube-apiserver",)),
         Part(envoy, after=("xds",)),
     )
     return Lab(parts, f"http://{at.entry}", plane.kubeconfig, prometheus.url)
@@ -163,6 +165,11 @@ def _tier(options: Options, state: Path, name: str, model: str, address: str) ->
     return _python_server(state, name, command, address, "/healthz")
 
 
+def _states(state: Path, plane: ControlPlane, address: str) -> Server:
+    command = [*_pointsman(), "lab", "states", "--kubeconfig", str(plane.kubeconfig), "--address", address]
+    return _python_server(state, "states", command, address, "/metrics")
+
+
 def _python_server(state: Path, name: str, command: list[str], address: str, path: str) -> Server:
     log = state / "log" / f"{name}.log"
     # Numpy's threads would only fight with Envoy and Triton for the processors.
@@ -181,6 +188,7 @@ def _targets(at: _Addresses, triton: Triton) -> dict[str, Target]:
         "operator": Target(at.operator),
         "xds": Target(at.xds),
         "evaluator": Target(at.evaluator, interval_s=_EVIDENCE_SCRAPE_S),
+        "states": Target(at.states, interval_s=_EVIDENCE_SCRAPE_S),
         "envoy": Target(at.envoy_admin, "/stats/prometheus"),
         "triton": Target(triton.metrics_address),
         **{name: Target(address) for name, address in at.tiers.items()},
