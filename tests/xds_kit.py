@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from pointsman.lab.envoy import Envoy
 from pointsman.lab.process import free_port
 from pointsman.tls import grpc_credentials
-from pointsman.xds.bootstrap import Tls, bootstrap
+from pointsman.xds.bootstrap import ShadowListener, Tls, bootstrap
 from pointsman.xds.delta import Timing
 from pointsman.xds.hub import Hub
 from pointsman.xds.metrics import XdsMetrics
@@ -118,6 +118,7 @@ def envoy(
     name: str = "envoy",
     configured: bool = True,
     shows: Authority | None = None,
+    shadow: ShadowListener | None = None,
 ) -> Envoy:
     """Return the launcher of an Envoy that asks this server, with a certificate of `shows` if given."""
     tls = None
@@ -135,6 +136,7 @@ def envoy(
             access_log_address=NOWHERE,
             capture_address=NOWHERE,
             xds_tls=tls,
+            shadow=shadow,
         )
 
     return Envoy(state, made, name=name, concurrency=1, configured=configured)

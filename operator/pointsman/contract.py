@@ -16,6 +16,9 @@ METADATA_NAMESPACE: Final = "pointsman"
 ALWAYS_STRONG: Final = "always-strong"
 """The built-in revision: all traffic to the last tier. What an empty status means."""
 
+SHADOW_STAT_PREFIX: Final = "shadow"
+"""`stat_prefix` of the listener of the evaluator's replays: they are never among the clients' counts."""
+
 ENTRY_STAT_PREFIX: Final = "entry"
 """`stat_prefix` of the entry's connection manager: `http.entry.downstream_rq_total` counts every request."""
 
@@ -43,6 +46,8 @@ class Header(StrEnum):
     MODEL_AT = "x-pointsman-model-at"
     """Internal: `first:last:arrival`, byte offsets (1-based, inclusive) of the quoted model value in the body
     and when the body was there (µs), or the `Reason` why there is none."""
+    SHADOW = "x-pointsman-shadow"
+    """On the shadow listener alone: `namespace/policy/revision/tier`, the tier that shall answer."""
     SERVED_TIER = "x-pointsman-served-tier"
     """Response: the tier that answered. Within Envoy, on the short way: `#` and which attempt did."""
     REVISION = "x-pointsman-revision"
@@ -88,6 +93,9 @@ class Key(StrEnum):
     """1 if a 200 answer held neither text nor a tool call."""
     REFUSAL = "refusal"
     """1 if the answer carried a non-empty `refusal`."""
+    ROLLOUT = "rollout"
+    """`<rollout id>/<step index>/<i or c>`: of which live rollout, in which step, and whose arm (incumbent or
+    candidate) the request was served."""
     CAPTURED = "captured"
     """1 if the text of this request was sent to the evaluator."""
 

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
 
-from pointsman.xds.bootstrap import bootstrap
+from pointsman.xds.bootstrap import ShadowListener, bootstrap
 from pointsman.xds.translate import CLUSTER, LISTENER, ROUTES, SECRET, Resources
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-FILES = {LISTENER: "lds.json", CLUSTER: "cds.json", ROUTES: "rds.json"}
+FILES = {LISTENER: "lds.json", CLUSTER: "cds.json"}
+ONE_EACH = {SECRET: "sds", ROUTES: "rds"}
+"""Types of which Envoy takes one resource per file."""
 
 
 def plain(resources: Resources) -> dict[str, list[dict[str, Any]]]:
@@ -33,16 +35,16 @@ def write(directory: Path, resources: Mapping[str, list[dict[str, Any]]]) -> Non
     """Write (or atomically replace) the files of all types that `resources` has."""
     for kind, items in resources.items():
         wrapped = [{"@type": kind} | from_files(item, directory) for item in items]
-        if kind == SECRET:
+        if kind in ONE_EACH:
             for item in wrapped:
-                _replace(directory / secret_file(item["name"]), [item])
+                _replace(directory / file_of(kind, item["name"]), [item])
         else:
             _replace(directory / FILES[kind], wrapped)
 
 
-def secret_file(name: str) -> str:
-    """Return the file of one secret: Envoy takes one per file."""
-    return f"sds-{name.replace('/', '-')}.json"
+def file_of(kind: str, name: str) -> str:
+    """Return the file of one secret or route configuration."""
+    return f"{ONE_EACH[kind]}-{name.replace('/', '-')}.json"
 
 
 def _replace(target: Path, resources: list[Any]) -> None:
@@ -55,30 +57,31 @@ def _file(path: Path) -> dict[str, Any]:
     return {"path_config_source": {"path": str(path)}, "resource_api_version": "V3"}
 
 
-def from_files(value: Any, directory: Path, parent: str = "") -> Any:
+def from_files(value: Any, directory: Path) -> Any:
     """Return a JSON value in which whatever is asked from ADS is asked from the files in `directory`."""
     if isinstance(value, dict):
         if "sds_config" in value:
-            return value | {"sds_config": _file(directory / secret_file(value["name"]))}
-        if "ads" in value and parent == "config_source":
-            return _file(directory / FILES[ROUTES])
-        return {key: from_files(item, directory, key) for key, item in value.items()}
+            return value | {"sds_config": _file(directory / file_of(SECRET, value["name"]))}
+        if "route_config_name" in value:
+            return value | {"config_source": _file(directory / file_of(ROUTES, value["route_config_name"]))}
+        return {key: from_files(item, directory) for key, item in value.items()}
     if isinstance(value, list):
-        return [from_files(item, directory, parent) for item in value]
+        return [from_files(item, directory) for item in value]
     return value
 
 
 def file_bootstrap(
-    directory: Path, *, admin: str, access_log: str, capture: str, gateway: str = "default"
+    directory: Path, *, admin: str, access_log: str, capture: str, shadow: str | None = None
 ) -> dict[str, Any]:
     """Return the product's own bootstrap, with the files in place of the ADS stream."""
     value = bootstrap(
-        gateway=gateway,
+        gateway="default",
         node_id="test",
         admin_address=admin,
         xds_addresses=["127.0.0.1:1"],
         access_log_address=access_log,
         capture_address=capture,
+        shadow=None if shadow is None else ShadowListener(shadow),
     )
     value["dynamic_resources"] = {
         f"{kind}_config": {
@@ -90,4 +93,5 @@ def file_bootstrap(
     value["static_resources"]["clusters"] = [
         c for c in value["static_resources"]["clusters"] if c["name"] != "pointsman-xds"
     ]
-    return value
+    found: dict[str, Any] = from_files(value, directory)
+    return found

@@ -11,6 +11,8 @@ import pytest
 import pytest_asyncio
 
 from pointsman.lab.pki import Authority
+from pointsman.lab.process import LOCALHOST, free_port
+from pointsman.xds.bootstrap import ShadowListener
 from pointsman.xds.compile import Compiler
 from pointsman.xds.translate import Options, secret_names
 from pointsman.xds.types import CLUSTER, LISTENER, ROUTE, SECRET
@@ -81,7 +83,8 @@ async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet
     options = Options(ca_file=str(Authority(home / "pki").pair.cert))
     async with xds_server(Address(), options=options) as xds:
         xds.desire()
-        async with envoy(xds, home) as started:
+        shadow = ShadowListener(f"{LOCALHOST}:{free_port()}")
+        async with envoy(xds, home, shadow=shadow) as started:
             yield Fleet(xds, started, replace(options, entry_address=xds.entry))
 
 

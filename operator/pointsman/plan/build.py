@@ -141,7 +141,7 @@ def _label(policy: RoutingPolicy, revision: str) -> str:
 
 
 def _sticky(policy: RoutingPolicy) -> StickyPlan:
-    """Return what arms are hashed on; also after a rollout its salt, so that nobody changes arms at its end."""
+    """Return what arms are hashed on. The salt outlives its rollout: nobody changes arms at its end."""
     rollout = policy.status.rollout
     return StickyPlan(
         salt=rollout.id if rollout is not None else "", header=settings(policy.spec).sticky_header

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from pointsman.address import is_ip, split_address
-from pointsman.contract import CLUSTER_ACCESS_LOG, CLUSTER_CAPTURE, CLUSTER_XDS
+from pointsman.contract import (
+    CLUSTER_ACCESS_LOG,
+    CLUSTER_CAPTURE,
+    CLUSTER_XDS,
+    SHADOW_STAT_PREFIX,
+)
+from pointsman.xds.translate.scripts import script
+from pointsman.xds.types import SHADOW_ROUTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,12 +26,22 @@ _CAPTURES_IN_FLIGHT: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Mutual TLS towards our own servers: files in PEM, and the name that the servers' certificates carry."""
+    """Mutual TLS with our own processes: files in PEM, and the name that the other side's certificate has."""
 
     ca_file: str
     cert_file: str
     key_file: str
     server_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowListener:
+    """Where the evaluator, and nobody else, replays requests to single tiers: it spends their keys."""
+
+    address: str
+    """`host:port`."""
+    tls: Tls | None = None
+    """Its `server_name` is the DNS name (or URI) that the evaluator's client certificate must carry."""
 
 
 def bootstrap(
@@ -37,12 +54,14 @@ def bootstrap(
     capture_address: str,
     xds_tls: Tls | None = None,
     evaluator_tls: Tls | None = None,
+    shadow: ShadowListener | None = None,
     max_connections: int = 50_000,
 ) -> dict[str, Any]:
     """Return the bootstrap of one Envoy.
 
     `node_id` must be new at each start: the xds server tells runs apart by it. Addresses are `host:port`.
     """
+    listeners = {} if shadow is None else {"listeners": [_shadow(shadow)]}
     return {
         "node": {"id": node_id, "cluster": gateway},
         "admin": {"address": _address(admin_address)},
@@ -67,7 +86,8 @@ def bootstrap(
                     tls=evaluator_tls,
                     in_flight=_CAPTURES_IN_FLIGHT,
                 ),
-            ]
+            ],
+            **listeners,
         },
         "bootstrap_extensions": [_INTERNAL_LISTENERS],
         "overload_manager": {
@@ -130,29 +150,79 @@ def _cluster(
     return cluster
 
 
+def _shadow(listener: ShadowListener) -> dict[str, Any]:
+    """Return the listener of replays: no access log, decision or capture; a header names the tier."""
+    manager: dict[str, Any] = {
+        "@type": f"{_TYPE}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": SHADOW_STAT_PREFIX,
+        "rds": {"route_config_name": SHADOW_ROUTES, "config_source": _ADS},
+        "http_filters": [
+            {
+                "name": "pointsman.shadow",
+                "typed_config": {
+                    "@type": f"{_TYPE}.extensions.filters.http.lua.v3.Lua",
+                    "default_source_code": {"inline_string": script("shadow")},
+                    "clear_route_cache": False,
+                },
+            },
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {
+                    "@type": f"{_TYPE}.extensions.filters.http.router.v3.Router",
+                    "suppress_envoy_headers": True,
+                },
+            },
+        ],
+        # The evaluator's own ids reach the tier.
+        "generate_request_id": False,
+        "stream_idle_timeout": "300s",
+        "request_headers_timeout": "30s",
+    }
+    chain: dict[str, Any] = {
+        "filters": [
+            {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager},
+        ]
+    }
+    if listener.tls is not None:
+        chain["transport_socket"] = {
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {
+                "@type": f"{_TYPE}.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+                "require_client_certificate": True,
+                "common_tls_context": _common_tls(listener.tls),
+            },
+        }
+    return {"name": SHADOW_ROUTES, "address": _address(listener.address), "filter_chains": [chain]}
+
+
 def _tls(tls: Tls) -> dict[str, Any]:
-    name = {"san_type": "DNS", "matcher": {"exact": tls.server_name}}
     return {
         "name": "envoy.transport_sockets.tls",
         "typed_config": {
             "@type": f"{_TYPE}.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
             "sni": tls.server_name,
-            "common_tls_context": {
-                # Both: towards upstreams Envoy's own maximum is 1.2.
-                "tls_params": {
-                    "tls_minimum_protocol_version": "TLSv1_3",
-                    "tls_maximum_protocol_version": "TLSv1_3",
-                },
-                "tls_certificates": [
-                    {
-                        "certificate_chain": {"filename": tls.cert_file},
-                        "private_key": {"filename": tls.key_file},
-                    }
-                ],
-                "validation_context": {
-                    "trusted_ca": {"filename": tls.ca_file},
-                    "match_typed_subject_alt_names": [name],
-                },
-            },
+            "common_tls_context": _common_tls(tls),
+        },
+    }
+
+
+def _common_tls(tls: Tls) -> dict[str, Any]:
+    kind = "URI" if "://" in tls.server_name else "DNS"
+    name = {"san_type": kind, "matcher": {"exact": tls.server_name}}
+    return {
+        # Both: towards upstreams Envoy's own maximum is 1.2.
+        "tls_params": {
+            "tls_minimum_protocol_version": "TLSv1_3",
+            "tls_maximum_protocol_version": "TLSv1_3",
+        },
+        "tls_certificates": [
+            {
+                "certificate_chain": {"filename": tls.cert_file},
+                "private_key": {"filename": tls.key_file},
+            }
+        ],
+        "validation_context": {
+            "trusted_ca": {"filename": tls.ca_file},
+            "match_typed_subject_alt_names": [name],
         },
     }

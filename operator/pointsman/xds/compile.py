@@ -36,7 +36,8 @@ class Compiler:
         messages[SECRET] = {name.resource: secret(name, self._key_of(name)) for name in keys}
         whole = self._versioner.pack(messages)
         routes = {
-            name: replace(route, version=marked(route.version, policies))
+            # Marks change with every plan: only what changes with it anyway bears them.
+            name: replace(route, version=marked(route.version, policies)) if name == names.ENTRY else route
             for name, route in whole.of(ROUTE).items()
         }
         return snapshot({**whole.resources, ROUTE: routes})

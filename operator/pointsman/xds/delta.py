@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from pointsman.xds.types import ADDED_FIRST, CLUSTER, LISTENER, ROUTE, SECRET, TYPES
+from pointsman.xds.types import ADDED_FIRST, CLUSTER, LISTENER, ROUTE, SECRET, SHADOW_ROUTES, TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -264,7 +264,8 @@ class DeltaStream:
         return (
             CLUSTER in self._types
             and LISTENER in self._types
-            and all(routes is not None and name in routes.names for name in target.of(ROUTE))
+            and routes is not None
+            and all(name in routes.names for name in target.of(ROUTE) if name != SHADOW_ROUTES)
         )
 
     def _removals(self, target: Snapshot, now: float) -> list[Outgoing]:

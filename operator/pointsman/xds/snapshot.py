@@ -70,7 +70,7 @@ class Versioner:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], Versioned] = {}
-        self._hosts: dict[bytes, frozenset[Reference]] = {}
+        self._hosts: dict[str, dict[bytes, frozenset[Reference]]] = {}
 
     def pack(self, messages: Mapping[str, Mapping[str, Any]]) -> Snapshot:
         """Return the snapshot of protobuf messages, by type URL and name."""
@@ -99,9 +99,10 @@ class Versioner:
     def _routes_refer(self, routes: Any) -> frozenset[Reference]:
         """Look only into hosts that are new: all policies share one resource, and few of them change."""
         hosts = {host.SerializeToString(deterministic=True): host for host in routes.virtual_hosts}
-        known = self._hosts
-        self._hosts = {key: known.get(key) or references(host) for key, host in hosts.items()}
-        return frozenset().union(*self._hosts.values())
+        before = self._hosts.get(routes.name, {})
+        known = {key: before.get(key) or references(host) for key, host in hosts.items()}
+        self._hosts[routes.name] = known
+        return frozenset().union(*known.values())
 
 
 def inconsistencies(whole: Snapshot) -> list[str]:

@@ -14,5 +14,8 @@ ADDED_FIRST: Final = ((SECRET, CLUSTER), (LISTENER,))
 """What routes need, in stages: a listener's own routes must find their clusters. Removed after them."""
 TYPES: Final = (SECRET, CLUSTER, LISTENER, ROUTE)
 
+SHADOW_ROUTES: Final = "shadow"
+"""Routes of a listener that not every bootstrap has: an Envoy that never asks for them lacks nothing."""
+
 SHORT: Final = {SECRET: "secret", CLUSTER: "cluster", LISTENER: "listener", ROUTE: "route"}
 """For metrics and logs."""

@@ -330,3 +330,28 @@ def test_no_credential_is_captured() -> None:
     )
     assert len(outcome.calls) == 2
     assert "s3cret" not in repr(outcome.calls)
+
+
+def test_a_request_of_a_rollout_says_so() -> None:
+    """The arm's label is in the record of every decision, failed ones too; without one nothing is."""
+    labelled = replace(POLICY, arms=(replace(ASKING, label="0a1b2c3d/1/c"),))
+    assert decide(labelled).record(DECISION)[Key.ROLLOUT] == "0a1b2c3d/1/c"
+    unreadable = decide(labelled, (({":status": "200", "inference-header-content-length": "x"}), None))
+    assert unreadable.record(DECISION)[Key.ROLLOUT] == "0a1b2c3d/1/c"
+    assert Key.ROLLOUT not in decide().record(DECISION)
+
+
+def test_a_label_costs_its_bytes_and_no_more() -> None:
+    """The rest of the record is the same, and no call of Envoy is added."""
+    labelled = decide(replace(POLICY, arms=(replace(ASKING, label="0a1b2c3d/1/c"),)))
+    bare = decide()
+    assert len(labelled.metadata[DECISION]) - len(bare.metadata[DECISION]) == len(',"rollout":"0a1b2c3d/1/c"')
+    assert labelled.metadata.keys() == bare.metadata.keys()
+
+
+def test_the_answers_headers_are_read_from_a_labelled_record() -> None:
+    """Revision and reason reach the client whether or not the record bears a label."""
+    labelled = decide(replace(POLICY, arms=(replace(ASKING, label="0a1b2c3d/1/c"),)))
+    answered = WORKER.on_response([b"{}"], labelled.metadata)
+    assert answered.headers[Header.REVISION] == "r1"
+    assert answered.headers[Header.REASON] == Reason.SCORE

@@ -9,20 +9,25 @@ import pytest
 
 from lua_kit import NOW_US, REQUEST_ID, Worker
 from pointsman.contract import DECISION, FAIL_OPEN, Header, Key, Reason
+from pointsman.plan.types import StickyPlan
 from pointsman.xds.translate.context import dispatch_context
 from pointsman.xds.translate.options import Options
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lua_kit import Outcome
 
 OPTIONS = Options(scan_budget=10_000)
-SOLE = dispatch_context({"auto": "team/p", "größer-😀": "team/p"}, OPTIONS, split=True)
-SHARED = dispatch_context({"a": "team/p", "b": "other/q"}, OPTIONS, split=True)
+SALT, OTHER = StickyPlan(salt="0a1b2c3d"), StickyPlan(salt="ffffffff")
+NAMED = StickyPlan(salt="0a1b2c3d", header="x-session-id")
+SOLE = dispatch_context({"auto": "team/p", "größer-😀": "team/p"}, OPTIONS, {"team/p": SALT})
+SHARED = dispatch_context({"a": "team/p", "b": "other/q"}, OPTIONS, {"team/p": SALT, "other/q": OTHER})
 WORKER = Worker("dispatch")
 
 
 def dispatch(
-    body: bytes | None, context: dict[str, Any] | None = SOLE, *, headers: dict[str, str] | None = None
+    body: bytes | None, context: dict[str, Any] | None = SOLE, *, headers: Mapping[str, str] | None = None
 ) -> Outcome:
     """Run the script on one request to a host."""
     outcome = WORKER.on_request(body, context, headers=headers)
@@ -140,24 +145,58 @@ def test_on_a_shared_host_what_cannot_be_read_is_refused(body: bytes | None, _re
     assert outcome.record(DECISION) == {"reason": Reason.NO_POLICY}
 
 
+CHAT = b'{"model":"auto","messages":[{"role":"user","content":"Why?"}]}'
+
+
+def key_of(body: bytes | None, sticky: StickyPlan = SALT, headers: Mapping[str, str] | None = None) -> str:
+    """Return what the arm of a request is hashed on."""
+    context = dispatch_context({"auto": "team/p"}, OPTIONS, {"team/p": sticky})
+    return dispatch(body, context, headers=headers).headers[Header.KEY]
+
+
+def test_the_arm_is_hashed_on_the_conversation() -> None:
+    """Neither a later turn nor the client's session or its copy of our header changes the key."""
+    later = CHAT.replace(b"}]", b'},{"role":"assistant","content":"So."},{"role":"user","content":"Oh"}]')
+    forged: dict[str, str] = {Header.SESSION: "s-1", Header.KEY: "forged"}
+    assert key_of(CHAT) == key_of(later) == key_of(CHAT, headers=forged)
+    assert key_of(CHAT) != key_of(CHAT.replace(b"Why?", b"How?"))
+
+
+def test_the_arm_is_hashed_on_a_header_where_the_policy_says_so() -> None:
+    """The header's value is the key, whatever the conversation; without a value the conversation is."""
+    named: dict[str, str] = {Header.SESSION: "s-1"}
+    assert key_of(CHAT, NAMED, named) == "0a1b2c3d/s/s-1"
+    assert key_of(None, NAMED, named) == "0a1b2c3d/s/s-1"
+    assert key_of(CHAT, NAMED) == key_of(CHAT, NAMED, {Header.SESSION: ""}) == key_of(CHAT)
+
+
 @pytest.mark.parametrize(
-    ("headers", "key"),
+    "body",
     [
-        ({}, REQUEST_ID),
-        ({Header.SESSION: "s-1"}, "s-1"),
-        ({Header.SESSION: "s-1", Header.KEY: "forged"}, "s-1"),
-        ({Header.KEY: "forged"}, REQUEST_ID),
+        pytest.param(None, id="no body"),
+        pytest.param(b"What is a pointsman?", id="not JSON"),
+        pytest.param(b'{"model":"auto"}', id="no conversation"),
+        pytest.param(b'{"model":"auto","messages":[{"role":"system","content":"S"}]}', id="no user turn"),
     ],
 )
-def test_the_arm_is_hashed_on_the_session(headers: dict[str, str], key: str) -> None:
-    """The conversation's name is the key, else the request's id; a client's copy of ours is overwritten."""
-    assert dispatch(b'{"model":"auto"}', headers=headers).headers[Header.KEY] == key
+def test_without_a_conversation_the_arm_is_hashed_on_the_request(body: bytes | None) -> None:
+    """What cannot be told apart is spread evenly; a forged key is overwritten here too."""
+    assert key_of(body, headers={Header.KEY: "forged"}) == f"0a1b2c3d/r/{REQUEST_ID}"
+
+
+def test_each_rollout_hashes_on_its_own_salt() -> None:
+    """The same conversation has another key in another rollout, and in another policy's."""
+    keys = {key_of(CHAT), key_of(CHAT, OTHER), key_of(CHAT, StickyPlan())}
+    assert len(keys) == 3
+    assert len({key.rpartition("/")[2] for key in keys}) == 1
 
 
 def test_without_arms_to_tell_apart_there_is_no_key() -> None:
-    """Where every policy has one arm, the hash is never asked for."""
-    outcome = dispatch(b'{"model":"auto"}', dispatch_context({"auto": "team/p"}, OPTIONS, split=False))
-    assert Header.KEY not in outcome.headers
+    """A policy with one arm is asked for nothing, also beside one with two."""
+    alone = dispatch_context({"auto": "team/p"}, OPTIONS, {})
+    beside = dispatch_context({"auto": "team/p", "b": "team/q"}, OPTIONS, {"team/q": SALT})
+    for context in (alone, beside):
+        assert Header.KEY not in dispatch(CHAT, context).headers
 
 
 @pytest.mark.parametrize("body", [b'{"model":"auto"}', b"?"])

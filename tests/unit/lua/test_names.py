@@ -18,7 +18,7 @@ from pointsman.xds.translate.scripts import script
 if TYPE_CHECKING:
     from enum import StrEnum
 
-SCRIPTS = ["dispatch", "decide", "rewrite"]
+SCRIPTS = ["dispatch", "decide", "rewrite", "shadow"]
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -9,6 +9,11 @@ import pytest
 from envoy.config.bootstrap.v3 import bootstrap_pb2
 from envoy.config.core.v3 import config_source_pb2
 from envoy.extensions.bootstrap.internal_listener.v3 import internal_listener_pb2  # noqa: F401 - opens an Any
+from envoy.extensions.filters.http.lua.v3 import lua_pb2  # noqa: F401 - opens an Any
+from envoy.extensions.filters.http.router.v3 import router_pb2  # noqa: F401 - opens an Any
+from envoy.extensions.filters.network.http_connection_manager.v3 import (
+    http_connection_manager_pb2,  # noqa: F401 - opens an Any
+)
 from envoy.extensions.resource_monitors.downstream_connections.v3 import (
     downstream_connections_pb2,  # noqa: F401 - opens an Any
 )
@@ -16,11 +21,18 @@ from envoy.extensions.transport_sockets.tls.v3 import tls_pb2  # noqa: F401 - op
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2  # noqa: F401 - opens an Any
 from google.protobuf import json_format
 
-from pointsman.contract import CLUSTER_ACCESS_LOG, CLUSTER_CAPTURE, CLUSTER_XDS
-from pointsman.xds.bootstrap import Tls, bootstrap
+from pointsman.contract import (
+    CLUSTER_ACCESS_LOG,
+    CLUSTER_CAPTURE,
+    CLUSTER_XDS,
+    ENTRY_STAT_PREFIX,
+    SHADOW_STAT_PREFIX,
+)
+from pointsman.xds.bootstrap import ShadowListener, Tls, bootstrap
 
 XDS_TLS = Tls("/ca.pem", "/cert.pem", "/key.pem", "pointsman-xds")
 EVALUATOR_TLS = Tls("/ca.pem", "/cert.pem", "/key.pem", "pointsman-evaluator")
+SHADOW = ShadowListener("127.0.0.1:18003")
 
 
 def made(**changes: Any) -> dict[str, Any]:
@@ -44,8 +56,14 @@ def cluster(value: dict[str, Any], name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"xds_tls": XDS_TLS, "evaluator_tls": EVALUATOR_TLS}, {"xds_addresses": ["xds.svc:18000"]}],
-    ids=["plain", "tls", "dns"],
+    [
+        {},
+        {"xds_tls": XDS_TLS, "evaluator_tls": EVALUATOR_TLS},
+        {"xds_addresses": ["xds.svc:18000"]},
+        {"shadow": SHADOW},
+        {"shadow": ShadowListener(SHADOW.address, EVALUATOR_TLS)},
+    ],
+    ids=["plain", "tls", "dns", "shadow", "shadow-tls"],
 )
 def test_envoys_types_know_every_field(changes: dict[str, Any]) -> None:
     """It survives JSON and parses as Envoy's Bootstrap, packed parts too."""
@@ -131,3 +149,36 @@ def test_an_address_without_port_is_refused() -> None:
     """The one thing that can be wrong with an address is named."""
     with pytest.raises(ValueError, match=r"127\.0\.0\.1: not host:port"):
         made(admin_address="127.0.0.1")
+
+
+def shadow(tls: Tls | None = None) -> dict[str, Any]:
+    """Return the shadow listener of a bootstrap."""
+    (found,) = made(shadow=ShadowListener("127.0.0.1:18003", tls))["static_resources"]["listeners"]
+    return dict(found)
+
+
+def test_the_shadow_listener_is_there_only_if_asked_for() -> None:
+    """It spends the tiers' keys: no bootstrap opens it by itself."""
+    assert "listeners" not in made()["static_resources"]
+    assert shadow()["address"] == {"socket_address": {"address": "127.0.0.1", "port_value": 18003}}
+
+
+def test_the_shadow_listener_counts_apart_and_logs_nothing() -> None:
+    """Replays are neither among the clients' requests nor in the access log; their routes come over ADS."""
+    (chain,) = shadow()["filter_chains"]
+    manager = chain["filters"][0]["typed_config"]
+    assert manager["stat_prefix"] == SHADOW_STAT_PREFIX
+    assert manager["stat_prefix"] != ENTRY_STAT_PREFIX
+    assert "access_log" not in manager
+    assert "ads" in manager["rds"]["config_source"]
+    assert [f["name"] for f in manager["http_filters"]] == ["pointsman.shadow", "envoy.filters.http.router"]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("pointsman-evaluator", "DNS"), ("spiffe://x/evaluator", "URI")])
+def test_the_shadow_listener_asks_for_the_evaluators_certificate(name: str, kind: str) -> None:
+    """Another certificate of the same authority, an Envoy's say, opens nothing."""
+    (chain,) = shadow(Tls("/ca.pem", "/cert.pem", "/key.pem", name))["filter_chains"]
+    context = chain["transport_socket"]["typed_config"]
+    assert context["require_client_certificate"] is True
+    (san,) = context["common_tls_context"]["validation_context"]["match_typed_subject_alt_names"]
+    assert san == {"san_type": kind, "matcher": {"exact": name}}

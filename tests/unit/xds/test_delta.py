@@ -305,3 +305,22 @@ def test_types_that_we_do_not_serve_are_ignored() -> None:
     envoy.settle()
     envoy.say(Incoming("type.googleapis.com/envoy.service.runtime.v3.Runtime", subscribe=("x",)))
     assert envoy.inbox == []
+
+
+def test_routes_of_a_listener_that_an_envoy_lacks_are_not_waited_for() -> None:
+    """An Envoy without a shadow listener has all once it has the entry's routes; one with it needs both."""
+    target = snap({"entry": "a", "shadow": "a"}, {"a": "1"})
+    without = fresh(target)
+    without.settle()
+    assert without.stream.applied == target.version
+    assert "shadow" not in without.has[ROUTE]
+    both = Envoy(DeltaStream(TIMING))
+    both.stream.retarget(target)
+    both.say(Incoming(CLUSTER))
+    both.say(Incoming(ROUTE, subscribe=("shadow",)))
+    both.settle()
+    assert both.stream.applied is None
+    both.say(Incoming(LISTENER))
+    both.settle()
+    assert both.stream.applied == target.version
+    assert both.has[ROUTE].keys() == {"entry", "shadow"}

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 
 from plan_strategies import gateways
 from plans import arm, policy, tier
+from pointsman.contract import Header
 from pointsman.plan.types import (
     CapturePlan,
     ClassifierPlan,
@@ -189,6 +190,33 @@ def test_warm_arms_have_clusters_and_no_route(plan: GatewayPlan) -> None:
                 assert names.upstream_cluster(member) in whole[CLUSTER]
 
 
+def shadowed(resources: Resources) -> dict[str, str]:
+    """Return the shadow listener's domains with the clusters that they lead to."""
+    found = plain(resources[ROUTES][names.SHADOW])
+    assert found["request_headers_to_remove"][-1] == Header.SHADOW
+    return {
+        host["domains"][0]: host["routes"][0]["route"]["cluster"] for host in found.get("virtual_hosts", [])
+    }
+
+
+@SOME
+@given(gateways())
+def test_every_tier_of_every_arm_can_be_asked_in_the_shadow(plan: GatewayPlan) -> None:
+    """By policy, revision and name, routed or warm; each is the tier's own listener, without a failover."""
+    expected = {
+        f"{p.key}/{arm.revision}/{member.name}": names.tier_listener(member)
+        for p in plan.policies
+        for arm in (*p.arms, *p.warm)
+        for member in arm.tiers
+    }
+    assert shadowed(translate(plan, OPTIONS)) == expected
+
+
+def test_without_policies_the_shadow_has_no_routes() -> None:
+    """The route configuration is there all the same, so that no Envoy waits for it."""
+    assert shadowed(made()) == {}
+
+
 # -- names by content ----------------------------------------------------------------------------------------
 
 
@@ -220,6 +248,16 @@ def test_unchanged_tiers_keep_their_resources(after: PolicyPlan) -> None:
         n: m for n, m in there[CLUSTER].items() if n != triton
     }
     assert here[ROUTES] != there[ROUTES]
+
+
+def test_a_label_or_weight_changes_the_entrys_routes_alone() -> None:
+    """A step of a rollout sends no listener, cluster or shadow route anew."""
+    split = policy("p", arm(CHEAP, STRONG, weight=990), arm(CHEAP, STRONG, revision="r2", weight=10))
+    first, second = split.arms
+    arms = (replace(first, label="0a1b2c3d/2/i"), replace(second, label="0a1b2c3d/2/c"))
+    here, there = made(split), made(replace(split, arms=arms))
+    assert here[ROUTES].pop(names.ENTRY) != there[ROUTES].pop(names.ENTRY)
+    assert here == there
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,11 @@ local arm_of = memo(function(context)
   }
   arm.last = #arm.tiers
   strong_of[arm.revision] = arm.tiers[arm.last]
+  local rollout = context:get("rollout")
+  rollout = rollout and ',"rollout":' .. quoted(rollout) or ""
   arm.said = {} -- by tier, how the record of a decision begins
   for i, tier in ipairs(arm.tiers) do
-    arm.said[i] = '{"revision":' .. quoted(arm.revision) .. ',"tier":' .. quoted(tier) .. ',"reason":"'
+    arm.said[i] = '{"revision":' .. quoted(arm.revision) .. ',"tier":' .. quoted(tier) .. rollout .. ',"reason":"'
   end
   if arm.cluster then
     arm.headers = {

@@ -2,6 +2,7 @@
 -- and leaves what the next script needs in two headers of ours: what the arm is hashed on, and where the model is.
 -- include names.lua
 -- include scan.lua
+-- include conversation.lua
 -- include reply.lua
 
 local host_of = memo(function(context)
@@ -9,7 +10,7 @@ local host_of = memo(function(context)
     models = context:get("models"),
     sole = context:get("sole"),
     budget = number(context:get("budget")),
-    split = number(context:get("split")),
+    split = context:get("split"),
   }
   local names = {}
   for model in pairs(host.models) do
@@ -24,12 +25,27 @@ local host_of = memo(function(context)
   return host
 end)
 
+-- What a request's arm is hashed on: the client's own name of the session where the policy asks for that, else the
+-- conversation, else the request alone. The salt gives each rollout another slice.
+local function key_of(sticky, headers, bytes, budget)
+  local named = sticky.header ~= "" and headers:get(sticky.header)
+  if named and named ~= "" then
+    return sticky.salt .. "/s/" .. named
+  end
+  local known = bytes and conversation(bytes, budget)
+  if known then
+    return sticky.salt .. "/c/" .. known
+  end
+  return sticky.salt .. "/r/" .. (headers:get(HEADER.REQUEST_ID) or "none")
+end
+
 -- Puts the request on a policy's route. `note` is "first:last:arrival" (offsets of the quoted model, and when the
--- body was there in µs), or the reason why there is none.
-local function send_on(handle, host, policy, note)
+-- body was there in µs), or the reason why there is none; `bytes` is a body that was read with `budget` left.
+local function send_on(handle, host, policy, note, bytes, budget)
   local headers = handle:headers()
-  if host.split then
-    headers:replace(HEADER.KEY, headers:get(HEADER.SESSION) or headers:get(HEADER.REQUEST_ID) or "none")
+  local sticky = host.split and host.split[policy]
+  if sticky then
+    headers:replace(HEADER.KEY, key_of(sticky, headers, bytes, budget))
   end
   headers:replace(HEADER.MODEL_AT, note)
   set(handle, KEY.POLICY, policy)
@@ -70,7 +86,7 @@ local function dispatch(handle)
     return without_model(handle, host, REASON.BODY_EMPTY)
   end
   local bytes = body:getBytes(0, length)
-  local problem, at, seen = scan(bytes, host.budget)
+  local problem, at, seen, _, work = scan(bytes, host.budget)
   if problem then
     return without_model(handle, host, problem)
   elseif seen ~= 1 or #at ~= 2 then -- none, no string, or more than one: parsers differ on which one counts
@@ -81,7 +97,7 @@ local function dispatch(handle)
   if not policy then
     return unknown(handle, model)
   end
-  send_on(handle, host, policy, at[1] .. ":" .. at[2] .. ":" .. arrival)
+  send_on(handle, host, policy, at[1] .. ":" .. at[2] .. ":" .. arrival, bytes, host.budget - work)
 end
 
 function envoy_on_request(handle)

@@ -7,6 +7,7 @@ local HEADER = {
   NO_CAPTURE = "x-pointsman-no-capture",
   KEY = "x-pointsman-key",
   MODEL_AT = "x-pointsman-model-at",
+  SHADOW = "x-pointsman-shadow",
   SERVED_TIER = "x-pointsman-served-tier",
   REVISION = "x-pointsman-revision",
   REASON = "x-pointsman-reason",
@@ -28,6 +29,7 @@ local KEY = {
   ANSWER_MODEL = "answer_model",
   EMPTY = "empty",
   REFUSAL = "refusal",
+  ROLLOUT = "rollout",
   CAPTURED = "captured",
 }
 local REASON = {

@@ -57,11 +57,11 @@ local function names_model(s, open, close)
   return lower(unescape(key)) == "model", 200
 end
 
--- Returns (problem, values, seen, stopped): `values` holds first and last offset of the quoted value of every top-level
--- "model" (quotes included) in turn, `seen` counts the keys. A problem is a reason: body_unreadable if `s` is no
--- JSON object, body_hostile if the work (bytes outside strings, quotes, backslashes before quotes, keys looked at)
--- exceeds `budget`; then `stopped` is the offset from which on nothing was read. Strings are skipped with a plain
--- find, which runs at memory speed.
+-- Returns (problem, values, seen, stopped, work): `values` holds first and last offset of the quoted value of every
+-- top-level "model" (quotes included) in turn, `seen` counts the keys. A problem is a reason: body_unreadable if `s` is
+-- no JSON object, body_hostile if the work (bytes outside strings, quotes, backslashes before quotes, keys looked at)
+-- exceeds `budget`; then `stopped` is the offset from which on nothing was read. Without a problem `work` is what was
+-- needed. Strings are skipped with a plain find, which runs at memory speed.
 local function scan(s, budget)
   local at, depth, work, seen = 1, 0, 0, 0
   local values, key_next, value_next = {}, false, false
@@ -119,7 +119,7 @@ local function scan(s, budget)
     elseif c == 125 or c == 93 then -- } ]
       depth = depth - 1
       if depth == 0 then
-        return nil, values, seen
+        return nil, values, seen, nil, work
       elseif depth < 0 then
         return "body_unreadable", values, seen
       end

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from envoy.config.core.v3 import base_pb2
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 
-from pointsman.xds.translate import clusters, direct, entry, names, routes, tiers
+from pointsman.xds.translate import clusters, direct, entry, names, routes, shadow, tiers
 from pointsman.xds.translate.options import Options
 from pointsman.xds.translate.resources import CLUSTER, LISTENER, ROUTES, SECRET
 
@@ -44,8 +44,8 @@ def translate(plan: GatewayPlan, options: Options) -> Resources:
                 found[kind].setdefault(name, message)
     front = entry.listener(options)
     found[LISTENER][front.name] = front
-    routing = routes.route_configuration(plan, options)
-    found[ROUTES][routing.name] = routing
+    for routing in (routes.route_configuration(plan, options), shadow.route_configuration(plan, options)):
+        found[ROUTES][routing.name] = routing
     return {kind: dict(sorted(by_name.items())) for kind, by_name in found.items()}
 
 

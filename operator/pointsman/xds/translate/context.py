@@ -15,21 +15,25 @@ from pointsman.xds.translate.resources import json_string
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pointsman.plan.types import ArmPlan, PolicyPlan
+    from pointsman.plan.types import ArmPlan, PolicyPlan, StickyPlan
     from pointsman.xds.translate.options import Options
 
 
-def dispatch_context(models: Mapping[str, str], options: Options, *, split: bool) -> dict[str, Any]:
+def dispatch_context(
+    models: Mapping[str, str], options: Options, split: Mapping[str, StickyPlan]
+) -> dict[str, Any]:
     """Return a host's table: requested model → policy key, and the policy that has the host to itself.
 
-    `split`: some policy has several arms, so requests need the key that arms are chosen by.
+    `split`: policies with several arms, and what the key is that their arms are chosen by.
     """
     policies = sorted(set(models.values()))
     table: dict[str, Any] = {"models": dict(sorted(models.items())), "budget": options.scan_budget}
     if len(policies) == 1:
         table["sole"] = policies[0]
     if split:
-        table["split"] = 1
+        table["split"] = {
+            key: {"salt": sticky.salt, "header": sticky.header} for key, sticky in sorted(split.items())
+        }
     return _named(table)
 
 
@@ -49,6 +53,8 @@ def decide_context(policy: PolicyPlan, arm: ArmPlan, options: Options) -> dict[s
         ],
         "models": [json_string(tier.model) for tier in arm.tiers],
     }
+    if arm.label:
+        table["rollout"] = arm.label
     if arm.pinned is not None:
         table["pinned"] = position[arm.pinned]
     classifier = arm.classifier

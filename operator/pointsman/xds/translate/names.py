@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pointsman.plan.types import digest
+from pointsman.xds.types import SHADOW_ROUTES
 
 if TYPE_CHECKING:
     from pointsman.plan.types import ArmPlan, TierPlan
 
 ENTRY: Final = "entry"
 """The entry listener, and its route configuration."""
+SHADOW: Final = SHADOW_ROUTES
+"""The shadow listener, which a bootstrap may have, and its route configuration, which every gateway has."""
 DISPATCH: Final = "pointsman.dispatch"
 DECIDE: Final = "pointsman.decide"
 REWRITE: Final = "pointsman.rewrite"

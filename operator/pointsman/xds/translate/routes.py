@@ -9,6 +9,7 @@ from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.type.matcher.v3 import metadata_pb2, string_pb2, value_pb2
 
 from pointsman.contract import METADATA_NAMESPACE, Header, Key
+from pointsman.plan.types import StickyPlan
 from pointsman.xds.translate import direct, names
 from pointsman.xds.translate.context import decide_context, dispatch_context
 from pointsman.xds.translate.headers import NOT_FOR_TIERS
@@ -80,8 +81,8 @@ def _virtual_host(
     # A host with one policy serves even what no script could read; with several it would be a guess.
     routes.append(_fallback_route(served[0]) if len(served) == 1 else _nowhere())
     host = _host(name, routes, options)
-    split = any(len(policy.arms) > 1 for policy in served)
-    context = dispatch_context(models, options, split=split)
+    split = {policy.key: policy.sticky or StickyPlan() for policy in served if len(policy.arms) > 1}
+    context = dispatch_context(models, options, split)
     host.typed_per_filter_config[names.DISPATCH].CopyFrom(lua_context(context))
     return host
 
