@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from pointsman.api.v1alpha1 import API_VERSION, RoutingPolicy, RoutingPolicyRevision
 
@@ -61,14 +61,18 @@ def _take(found: Manifests, where: str, value: Any) -> None:
     except ValidationError as error:
         words = "; ".join(f"{_path(e['loc'])}: {_words(e)}" for e in error.errors())
         raise ManifestError(f"{where}: {words}") from None
-    known = parsed.spec.model_dump(by_alias=True, exclude_unset=True)
-    unknown = sorted(_unknown(value["spec"], known, "spec"))
+    unknown = unknown_fields(value["spec"], parsed.spec, "spec")
     if unknown:
         raise ManifestError(f"{where}: unknown field {', '.join(unknown)}; correct or remove it")
     kept: dict[str, Any] = found.policies if kind == RoutingPolicy.KIND else found.revisions
     if parsed.key in kept:
         raise ManifestError(f"{where}: {parsed.key} is there twice; remove one of the two")
     kept[parsed.key] = parsed
+
+
+def unknown_fields(given: Any, parsed: BaseModel, path: str) -> list[str]:
+    """Return the paths of the fields that `parsed`, which was read from `given`, does not know."""
+    return sorted(_unknown(given, parsed.model_dump(by_alias=True, exclude_unset=True), path))
 
 
 def _documents(name: str, text: str) -> Iterator[tuple[str, Any]]:

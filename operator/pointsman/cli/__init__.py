@@ -19,6 +19,7 @@ VERBS: Final = {
     "crd": ("pointsman.cli.crd", "Write the CustomResourceDefinitions."),
     "train": ("pointsman.cli.train", "Train a classifier and pack it as a bundle."),
     "bundle": ("pointsman.cli.bundle", "Look into a bundle, or score text with it."),
+    "gate": ("pointsman.cli.gate", "Hold a candidate against the incumbent on recorded answers."),
     "translate": ("pointsman.cli.translate", "Show the Envoy configuration that policies become."),
 }
 """Verb: (module with a click command named `command`, what it does)."""

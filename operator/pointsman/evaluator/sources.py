@@ -8,7 +8,7 @@ import logging
 import random
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from prometheus_client import Counter, Gauge
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 MEMORY_BYTES: Final = 256 << 20
 """Bound of what is kept of one kind of file: the least recently used go first, and are fetched again."""
@@ -34,6 +35,13 @@ PAUSE_S: Final = (1.0, 60.0)
 
 class SourceError(Exception):
     """A file cannot be had or read. Its text has the remedy, and no secret."""
+
+
+class Files(Protocol[T_co]):
+    """Where what a file holds comes from: `Sources`, or what a command was given."""
+
+    async def get(self, source: Source) -> T_co:
+        """Return what the file holds; `SourceError`."""
 
 
 class SourceMetrics:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
-from pointsman.evaluator.turns import turn_sha256
+from pointsman.evaluator.turns import text_sha256, turn_sha256
+from pointsman.triton.backend.request import Prompt, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,7 +40,7 @@ class GateCase:
     messages: tuple[dict[str, Any], ...]
     """What to ask; empty where only a hash was given: it can be a reference, but not be replayed."""
     question: str
-    """The prompt as it was given; "": unknown."""
+    """Text of the last user turn; "": only its hash is known."""
     reference: str | None
     intent: str
     group: str
@@ -141,8 +142,9 @@ def _turn(number: int, value: dict[str, Any]) -> tuple[tuple[dict[str, Any], ...
     if messages is not None:
         if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
             raise CaseError(f"line {number}: messages: must be a list of objects, as in a chat request")
-        key = turn_sha256(json.dumps({"messages": messages}).encode())
-        question = prompt or ""
+        found = parse(json.dumps({"messages": messages}).encode())
+        question = found.text if isinstance(found, Prompt) else ""
+        key = text_sha256(question) if question else ""
     elif prompt is not None:
         messages, key, question = [{"role": "user", "content": prompt}], prompt_sha256(prompt), prompt
     elif isinstance(digest, str) and len(digest) == hashlib.sha256().digest_size * 2:

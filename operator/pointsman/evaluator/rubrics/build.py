@@ -12,7 +12,7 @@ from pointsman.evaluator.rubrics.judge import JudgeScorer
 from pointsman.evaluator.rubrics.judges import JudgeMetrics, Judges
 from pointsman.evaluator.rubrics.schema import JSONSchemaScorer, schemas
 from pointsman.evaluator.rubrics.text import ContainsScorer, LengthScorer, RefusalScorer, RegexScorer
-from pointsman.evaluator.sources import SourceMetrics, Sources
+from pointsman.evaluator.sources import Files, SourceMetrics
 
 if TYPE_CHECKING:
     import ssl
@@ -33,8 +33,8 @@ class Resources:
 
     policy: str
     """namespace/name."""
-    datasets: Sources[Loaded]
-    schemas: Sources[Validator]
+    datasets: Files[Loaded]
+    schemas: Files[Validator]
     judges: Judges
 
     @property

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from pointsman.api.v1alpha1.rubrics import ExactMatch, Rubric, RubricReference
     from pointsman.evaluator.datasets import Loaded
     from pointsman.evaluator.rubrics.types import Case
-    from pointsman.evaluator.sources import Sources
+    from pointsman.evaluator.sources import Files
 
 
 class References:
     """A rubric's references."""
 
     def __init__(
-        self, sources: Sources[Loaded], namespace: str, reference: RubricReference, field: str
+        self, sources: Files[Loaded], namespace: str, reference: RubricReference, field: str
     ) -> None:
         """`field` is the path of `reference` in the policy, for messages."""
         self._sources = sources

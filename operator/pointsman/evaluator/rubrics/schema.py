@@ -13,7 +13,7 @@ from pointsman.api.v1alpha1.rubrics import DEFAULT_SCHEMA_KEY
 from pointsman.evaluator.rubrics.base import NotReadyError, RubricScorer
 from pointsman.evaluator.rubrics.patterns import Extraction, PatternError, compiled
 from pointsman.evaluator.rubrics.types import Scored, Unscored
-from pointsman.evaluator.sources import SourceError, SourceMetrics, Sources
+from pointsman.evaluator.sources import Files, SourceError, SourceMetrics, Sources
 from pointsman.rollout.observation import Source
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class JSONSchemaScorer(RubricScorer):
     """Validity of JSON."""
 
     def __init__(
-        self, rubric: Rubric, policy: str, block: JSONSchema, sources: Sources[Validator], namespace: str
+        self, rubric: Rubric, policy: str, block: JSONSchema, sources: Files[Validator], namespace: str
     ) -> None:
         """`ValueError` where an inline schema is none."""
         super().__init__(rubric, policy)
