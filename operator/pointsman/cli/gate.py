@@ -130,7 +130,7 @@ def command(
     for path, arm in zip((incumbent, candidate), arms, strict=True):
         _missing(path, cases, arm, skip=skip_missing)
     asked = _asked(rubric_files, policy, minimum_drop, tolerated_drop, min_cases)
-    found = _judged(cases, arms[0], arms[1], asked, confidence / 100, judge_key)
+    found = _judged(cases, (arms[0], arms[1]), asked, confidence / 100, judge_key)
     verdict = worst(judged.verdict for judged in found)
     if as_json:
         shown = {"verdict": verdict, "cases": len(cases), "rubrics": [judged.view() for judged in found]}
@@ -158,8 +158,8 @@ def _missing(path: Path, cases: Sequence[GateCase], arm: Sequence[Recorded | Non
         raise click.UsageError(f"{path}: answers none of the cases; do its ids or prompts match theirs?")
     if missing and not skip:
         raise click.UsageError(
-            f"{path}: has no answer to {len(missing)} of {len(cases)} cases, first {missing[0].id}. An answer "
-            'that failed is "answer": ""; --skip-missing leaves these cases out for both'
+            f"{path}: has no answer to {len(missing)} of {len(cases)} cases, first {missing[0].id}. "
+            'One that failed is "answer": ""; --skip-missing leaves these cases out for both'
         )
 
 
@@ -214,16 +214,19 @@ def _rubrics(path: Path) -> list[Rubric]:
     import yaml
     from pydantic import ValidationError
 
+    from pointsman.api.manifests import unknown_fields
     from pointsman.api.v1alpha1.rubrics import Rubric
 
     try:
         value = yaml.safe_load(path.read_text("utf-8"))
-        found = [
-            Rubric.model_validate(_complete(entry))
-            for entry in (value if isinstance(value, list) else [value])
-        ]
+        entries = value if isinstance(value, list) else [value]
+        found = [Rubric.model_validate(_complete(entry)) for entry in entries]
     except (yaml.YAMLError, UnicodeDecodeError, ValidationError) as error:
         raise click.UsageError(f"{path}: is no rubric as in spec.evaluation.rubrics: {error}") from None
+    for entry, rubric in zip(entries, found, strict=True):
+        unknown = unknown_fields(entry, rubric, rubric.name)
+        if unknown:
+            raise click.UsageError(f"{path}: unknown field {', '.join(unknown)}; correct or remove it")
     return found
 
 
@@ -238,15 +241,14 @@ def _complete(value: Any) -> Any:
 
 def _judged(
     cases: Sequence[GateCase],
-    incumbent: Sequence[Recorded | None],
-    candidate: Sequence[Recorded | None],
+    arms: tuple[Sequence[Recorded | None], Sequence[Recorded | None]],
     asked: _Asked,
     confidence: float,
     judge_key: str | None,
 ) -> list[Judged]:
     from pointsman.gate.paired import Pair, judge
 
-    scored = asyncio.run(_scored(cases, (incumbent, candidate), asked.rubrics, judge_key))
+    scored = asyncio.run(_scored(cases, arms, asked.rubrics, judge_key))
     found = []
     for name, (old, new) in scored.items():
         pairs, left = [], dict[str, int]()
@@ -277,10 +279,12 @@ async def _scored(
     from pointsman.evaluator.rubrics import Library, Resources, scorers
     from pointsman.fetching import Fetcher
 
-    async def key(_namespace: str, ref: SecretKeyRef) -> str:
-        if judge_key is None:
-            raise click.UsageError(f"--judge-key: the judge wants the key {ref.key} of Secret {ref.name}")
-        return judge_key
+    for rubric in rubrics:
+        if rubric.judge is not None and rubric.judge.endpoint.api_key_ref is not None and not judge_key:
+            raise click.UsageError(f"--judge-key: rubric {rubric.name} has an apiKeyRef; give its key here")
+
+    async def key(_namespace: str, _ref: SecretKeyRef) -> str:
+        return judge_key or ""
 
     fetcher = Fetcher(None, process="gate")
     library = Library(fetcher, key, CollectorRegistry(), at_once=True)

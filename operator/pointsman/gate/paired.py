@@ -133,16 +133,18 @@ def _verdict(
     if fallen:
         name = max(fallen, key=lambda intent: fallen[intent].low)
         return "fail", f"in {name} a drop of at least {points(fallen[name].low)} is proven; {_limit(rule)}"
+    if overall.verdict == "pass" and overall.high < 0:
+        return "pass", f"the candidate is better by at least {points(-overall.high)}"
     if overall.verdict == "pass":
         return (
             "pass",
-            f"the drop is below {points(overall.high)}, and {points(rule.tolerated_drop)} is tolerated",
+            f"the drop is below {points(overall.high)}; {points(rule.tolerated_drop)} are tolerated",
         )
-    return (
-        "underpowered",
-        f"a drop of {points(rule.tolerated_drop)} is possible, one of {points(rule.minimum_drop)} not proven; "
-        f"about {overall.needed_n:,} cases like these would tell",
+    words = (
+        f"a drop of {points(rule.tolerated_drop)} is possible, one of {points(rule.minimum_drop)} is not "
+        f"proven; about {overall.needed_n:,} cases like these would tell"
     )
+    return "underpowered", words
 
 
 def points(share: float) -> str:

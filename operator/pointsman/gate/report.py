@@ -18,11 +18,8 @@ _COLUMNS = ("", "cases", "incumbent", "candidate", "drop", "interval", "verdict"
 
 def text(found: Sequence[Judged], verdict: Word, rule: Rule, cases: int) -> str:
     """Return the table and what it means."""
-    lines = [
-        f"{cases:,} cases; fails above a drop of {points(rule.minimum_drop)}, "
-        f"passes below one of {points(rule.tolerated_drop)}",
-        "",
-    ]
+    margins = f"fails above a drop of {points(rule.minimum_drop)}, passes below {points(rule.tolerated_drop)}"
+    lines = [f"{cases:,} cases; {margins}", ""]
     rows = [_COLUMNS, *(row for judged in found for row in _rows(judged))]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     for row in rows:
