@@ -15,6 +15,7 @@ from envoy_kit import files
 from envoy_kit.access_log import AccessLogSink
 from envoy_kit.background import Background
 from envoy_kit.servers import Server, chat_answer, classifier_answer, status_answer
+from pointsman.contract import Header
 from pointsman.evaluator.record import AccessRecord, parse
 from pointsman.lab.envoy import Envoy
 from pointsman.lab.process import LOCALHOST, free_port
@@ -26,6 +27,7 @@ from pointsman.plan.types import (
     GatewayPlan,
     PolicyPlan,
     SecretName,
+    StickyPlan,
     TierPlan,
     TritonPlan,
 )
@@ -33,6 +35,8 @@ from pointsman.xds.translate import SECRET, Options, secret, secret_names, trans
 from wait import until_sync
 
 SOLE, SHARED, PINNED, BROKEN, SPLIT = "sole.test", "shared.test", "pinned.test", "broken.test", "split.test"
+QUARTER, HALF, ANOTHER = "quarter.test", "half.test", "another.test"
+"""A rollout's candidate with 250 and with 500 permille by conversation, and another rollout's with 250."""
 DEADLINE_MS = 300
 """Roomy: a test machine is slow, and a slow classifier sleeps much longer."""
 BODY_LIMIT = 2 * 1024 * 1024
@@ -52,6 +56,7 @@ class Rig:
     triton: Server
     capture: Server
     log: AccessLogSink
+    shadow: str
     client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=20))
 
     def reset(self) -> None:
@@ -116,8 +121,16 @@ def gateway(cheap: TierPlan, strong: TierPlan, triton: Server) -> GatewayPlan:
     stumbling = ClassifierPlan("pm-0", TritonPlan((triton.address,)), DEADLINE_MS, (), (("other", "cheap"),))
     capture = CapturePlan(1000, 4096)
 
-    def policy(name: str, host: str, *arms: ArmPlan, model: str = "auto") -> PolicyPlan:
-        return PolicyPlan("team", name, 1, (host,), (model,), arms, (), capture)
+    def policy(
+        name: str, host: str, *arms: ArmPlan, model: str = "auto", sticky: StickyPlan | None = None
+    ) -> PolicyPlan:
+        return PolicyPlan("team", name, 1, (host,), (model,), arms, (), capture, sticky)
+
+    def canary(name: str, host: str, permille: int, rollout: str) -> PolicyPlan:
+        label = f"{rollout}/{permille}"
+        candidate = ArmPlan("candidate", permille, tiers, None, "cheap", f"{label}/c")
+        incumbent = ArmPlan("incumbent", 1000 - permille, tiers, label=f"{label}/i")
+        return policy(name, host, candidate, incumbent, sticky=StickyPlan(rollout))
 
     return GatewayPlan(
         "default",
@@ -128,8 +141,15 @@ def gateway(cheap: TierPlan, strong: TierPlan, triton: Server) -> GatewayPlan:
             policy("shared-b", SHARED, ArmPlan("shared-b-1", 1000, tiers), model="b"),
             policy("sole", SOLE, ArmPlan("sole-1", 1000, tiers, classifier)),
             policy(
-                "split", SPLIT, ArmPlan("split-1", 300, tiers, None, "cheap"), ArmPlan("split-2", 700, tiers)
+                "split",
+                SPLIT,
+                ArmPlan("split-1", 300, tiers, None, "cheap"),
+                ArmPlan("split-2", 700, tiers),
+                sticky=StickyPlan("", Header.SESSION),
             ),
+            canary("quarter", QUARTER, 250, "0a1b2c3d"),
+            canary("half", HALF, 500, "0a1b2c3d"),
+            canary("another", ANOTHER, 250, "4e5f6071"),
         ),
     )
 
@@ -155,10 +175,13 @@ def run(folder: Path, path: str = LISTENER_PATH) -> Iterator[Rig]:
         _break_table(configuration)
         folder.mkdir(parents=True, exist_ok=True)
         files.write(folder, configuration)
-        bootstrap = files.file_bootstrap(folder, admin=admin, access_log=log.address, capture=capture.address)
+        shadow = f"{LOCALHOST}:{free_port()}"
+        bootstrap = files.file_bootstrap(
+            folder, admin=admin, access_log=log.address, capture=capture.address, shadow=shadow
+        )
         try:
             with Envoy(folder, bootstrap, concurrency=1) as envoy:
-                rig = Rig(entry, envoy, loop, cheap, strong, triton, capture, log)
+                rig = Rig(entry, envoy, loop, cheap, strong, triton, capture, log, shadow)
                 with rig.client:
                     yield rig
         finally:
