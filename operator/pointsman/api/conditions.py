@@ -146,7 +146,33 @@ class ProgressingReason(ConditionReason):
         "False",
         "The new revision takes no traffic before its classifier is ready.",
     )
-    SUSPENDED = "Suspended", "False", "suspend is true: the new revision waits, the traffic stays as it is."
+    WAITING_FOR_ENVOY = (
+        "WaitingForEnvoy",
+        "Unknown",
+        "The candidate takes no traffic before every Envoy has acknowledged its tiers.",
+    )
+    GATING = "Gating", "Unknown", "The candidate answers the cases of the gate."
+    MEASURING_NOISE = "MeasuringNoise", "Unknown", "The incumbent's own wobble is measured."
+    SHADOWING = "Shadowing", "Unknown", "The candidate answers captured requests off the path."
+    OBSERVING = "Observing", "True", "mode is Observe: the candidate is shadowed and takes no traffic."
+    CANARY = "Canary", "Unknown", "The candidate serves a share of the traffic."
+    AWAITING_APPROVAL = "AwaitingApproval", "Unknown", "A RolloutAction must say Approve before it goes on."
+    EVIDENCE_MISSING = (
+        "EvidenceMissing",
+        "False",
+        "The counts are missing or stale: the weight is held, nothing is decided.",
+    )
+    INCONCLUSIVE = "Inconclusive", "False", "The step's time is over without a verdict: the weight is held."
+    SUSPENDED = (
+        "Suspended",
+        "False",
+        "suspend is true: traffic and step stay as they are; what is proven bad is still rolled back.",
+    )
+    ROLLED_BACK = "RolledBack", "False", "The candidate was proven worse; the incumbent serves."
+    SHADOW_FAILED = "ShadowFailed", "False", "The candidate was proven worse before it took any traffic."
+    GATE_FAILED = "GateFailed", "False", "The candidate failed the gate and took no traffic."
+    ABORTED = "Aborted", "False", "A RolloutAction ended the rollout; the incumbent serves."
+    FORCED_STRONG = "ForcedStrong", "False", "A RolloutAction sent all traffic to the last tier."
     ALWAYS_STRONG = "AlwaysStrong", "False", "No revision is in force: all traffic goes to the last tier."
     NOT_ACCEPTED = "NotAccepted", "False", "The policy is not accepted, so no revision comes into force."
 

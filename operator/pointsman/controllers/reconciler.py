@@ -20,6 +20,7 @@ from pointsman.rollout.actions.replace_stray import replace_stray
 from pointsman.rollout.actions.writer import Writer
 from pointsman.rollout.announce import announcements
 from pointsman.rollout.decide import Action, decide, surplus
+from pointsman.rollout.evidence import Evidence, Trouble
 from pointsman.rollout.observation import Stray
 from pointsman.rollout.observe import observe
 from pointsman.rollout.revisions import desired_name
@@ -39,7 +40,16 @@ if TYPE_CHECKING:
     from pointsman.controllers.xds_watch import XdsWatch
     from pointsman.kube.client import KubeClient
     from pointsman.kube.events import Recorder
-    from pointsman.rollout.observation import Artifact, Observation, Programmed, Refusal, Replica, Source
+    from pointsman.rollout.evidence import Question
+    from pointsman.rollout.observation import (
+        Artifact,
+        Observation,
+        Programmed,
+        Refusal,
+        Replica,
+        SeenAction,
+        Source,
+    )
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +100,14 @@ class Seen:
     def programmed(self, policy: RoutingPolicy) -> tuple[Programmed, Refusal | None]:
         """Return what the xds servers say."""
         return self._xds.programmed(policy)
+
+    def evidence(self, question: Question) -> Evidence:
+        """Return what is known of the counts."""
+        return Evidence(at_s=0.0, trouble=Trouble.NOT_YET, words=f"{question.prometheus} was not asked yet")
+
+    def actions(self, policy: RoutingPolicy) -> tuple[SeenAction, ...]:  # noqa: ARG002 - nobody watches them yet
+        """Return the RolloutActions of a policy."""
+        return ()
 
 
 class Reconciler:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from pointsman.api.v1alpha1.revision import RoutingPolicyRevisionStatus
+from pointsman.api.v1alpha1.settings import Settings, settings
+from pointsman.rollout.evidence import Evidence, Trouble
+
 if TYPE_CHECKING:
     from pointsman.api.conditions import AcceptedReason, ClassifierReadyReason, ProgrammedReason
     from pointsman.api.v1alpha1.revision import RoutingPolicyRevisionSpec
+    from pointsman.api.v1alpha1.rollout_action import RolloutActionSpec
     from pointsman.api.v1alpha1.routing_policy import RoutingPolicy
+    from pointsman.api.v1alpha1.status import FailedRevision, RolloutStatus, RoutingPolicyStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +100,9 @@ class Kept:
     uid: str
     created: str
     spec: RoutingPolicyRevisionSpec
+    resource_version: str = ""
+    status: RoutingPolicyRevisionStatus = field(default_factory=RoutingPolicyRevisionStatus)
+    """Its record of attempts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +111,19 @@ class Stray:
 
     name: str
     uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeenAction:
+    """A RolloutAction that names the policy."""
+
+    uid: str
+    name: str
+    created: str
+    """metadata.creationTimestamp (RFC 3339, whole seconds)."""
+    spec: RolloutActionSpec
+    settled: bool = False
+    """Its own status already says what became of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +159,36 @@ class Observation:
     programmed: Programmed
     refusal: Refusal | None = None
     """Why the policy is not accepted, if it is not."""
+    warm_classifiers: tuple[Classifier, ...] = ()
+    """Of the revisions in status.warm."""
+    evidence: Evidence = field(default_factory=lambda: Evidence(at_s=0.0, trouble=Trouble.NOT_YET))
+    """The answer to `question(policy)`."""
+    actions: tuple[SeenAction, ...] = ()
+    """RolloutActions of this policy."""
+
+    @property
+    def status(self) -> RoutingPolicyStatus:
+        """The policy's status."""
+        return self.policy.status
+
+    @property
+    def settings(self) -> Settings:
+        """The rollout's settings, defaults resolved."""
+        return settings(self.policy.spec)
+
+    @property
+    def live(self) -> RolloutStatus | None:
+        """The rollout that is under way."""
+        rollout = self.policy.status.rollout
+        return rollout if rollout is not None and rollout.ended_at is None else None
+
+    @property
+    def barred(self) -> FailedRevision | None:
+        """Why the desired revision is not tried: it failed, and nobody has moved on since."""
+        step = self.policy.status.step
+        if self.live is not None or step is None or step.name != "RolledBack":
+            return None
+        return next((f for f in self.policy.status.failed_revisions if f.revision == self.desired), None)
 
     def find(self, name: str | None) -> Kept | None:
         """Return this policy's revision of a name."""
@@ -151,8 +203,10 @@ class Observation:
 
     @property
     def in_force(self) -> frozenset[str]:
-        """Names of the revisions that must stay: what traffic, stable, candidate and spec name."""
+        """Names of the revisions that must stay: what traffic, rollout, stable, warm and spec name."""
         status = self.policy.status
-        names = {share.revision for share in status.traffic}
+        names = {share.revision for share in status.traffic} | {warm.revision for warm in status.warm}
         names |= {status.stable_revision or "", status.candidate_revision or "", self.desired}
+        if self.live is not None:
+            names |= {self.live.candidate, self.live.incumbent}
         return frozenset(names - {""})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from pointsman.rollout.observation import Classifier, Kept, Observation, Source, Stray
+from pointsman.rollout.question import question
 from pointsman.rollout.revisions import desired_name, revision_spec
 
 if TYPE_CHECKING:
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
 
     from pointsman.api.v1alpha1.revision import RoutingPolicyRevision, RoutingPolicyRevisionSpec
     from pointsman.api.v1alpha1.routing_policy import RoutingPolicy
-    from pointsman.rollout.observation import Artifact, Programmed, Refusal, Replica
+    from pointsman.rollout.evidence import Evidence, Question
+    from pointsman.rollout.observation import Artifact, Programmed, Refusal, Replica, SeenAction
 
 
 class SeenRevision(Protocol):
@@ -50,6 +52,14 @@ class World(Protocol):
         """Return what the xds servers say, and why they do not accept the policy if so."""
         ...
 
+    def evidence(self, question: Question) -> Evidence:
+        """Return what is known of the counts, from the last look at Prometheus."""
+        ...
+
+    def actions(self, policy: RoutingPolicy) -> tuple[SeenAction, ...]:
+        """Return the RolloutActions that name the policy."""
+        ...
+
 
 def observe(policy: RoutingPolicy, revisions: Iterable[SeenRevision], world: World) -> Observation:
     """Return all that the policy's next step depends on. `revisions`: oldest first."""
@@ -57,12 +67,16 @@ def observe(policy: RoutingPolicy, revisions: Iterable[SeenRevision], world: Wor
     strays: list[Stray] = []
     for seen in revisions:
         if seen.owner_uid == policy.metadata.uid and seen.revision is not None:
-            kept.append(Kept(seen.name, seen.uid, seen.created, seen.revision.spec))
+            found = seen.revision
+            version = found.metadata.resource_version
+            kept.append(Kept(seen.name, seen.uid, seen.created, found.spec, version, found.status))
         else:
             strays.append(Stray(seen.name, seen.uid))
     desired = desired_name(policy)
     programmed, refusal = world.programmed(policy)
     stable = next((k for k in kept if k.name == policy.status.stable_revision and k.name != desired), None)
+    warm_names = {warm.revision for warm in policy.status.warm}
+    warm = [classifier_of(policy, k.spec, world) for k in kept if k.name in warm_names]
     return Observation(
         policy=policy,
         desired=desired,
@@ -72,6 +86,9 @@ def observe(policy: RoutingPolicy, revisions: Iterable[SeenRevision], world: Wor
         stable_classifier=classifier_of(policy, stable.spec, world) if stable else None,
         programmed=programmed,
         refusal=refusal,
+        warm_classifiers=tuple(classifier for classifier in warm if classifier is not None),
+        evidence=world.evidence(question(policy)),
+        actions=world.actions(policy),
     )
 
 

@@ -84,7 +84,11 @@ class StepStatus(ApiModel):
         str | None,
         Field(max_length=16, description="Hours from here to promotion at the present rate, estimated."),
     ] = None
+    advice: Annotated[Words, Field(description="What would make it faster, where it takes long.")] = ""
     display: Annotated[str, Field(max_length=64, description="The step for people: Canary 2/4.")] = ""
+    counted_at: Annotated[
+        Moment | None, Field(description="When the numbers here and in verdicts were last written.")
+    ] = None
     weight_permille: Annotated[
         int | None, Field(ge=0, le=1000, description="The candidate's share of the traffic now.")
     ] = None
