@@ -12,7 +12,8 @@ from pointsman.stats import bounds, paired
 from pointsman.stats.block import Prepared, log_evidence, prepare
 from pointsman.stats.types import Blocks, Noise, Pairs, Reading, Rule
 
-_FAIL_GAPS: NDArray[np.float64] = np.array([0.01, 0.02, 0.04, 0.08, 0.16, 0.32])
+FAIL_GAPS: NDArray[np.float64] = np.array([0.01, 0.02, 0.04, 0.08, 0.16, 0.32])
+"""The drops beyond `minimum_drop` that the Fail test bets on."""
 _PASS_FACTORS: NDArray[np.float64] = np.array([0.5, 0.85, 1.2])
 _LEAST_PASS_GAP = 0.01
 """Where the margin is near 0, bets reach at least this far below it."""
@@ -58,11 +59,11 @@ def pass_gaps(margin: float) -> NDArray[np.float64]:
 
 
 def _log_fail(windows: Prepared, starts: NDArray[np.intp], delta0: float, tau: float) -> float:
-    logs = log_evidence(windows, delta0, _FAIL_GAPS, tau)
-    since = np.zeros((len(_FAIL_GAPS), logs.shape[1] + 1))
+    logs = log_evidence(windows, delta0, FAIL_GAPS, tau)
+    since = np.zeros((len(FAIL_GAPS), logs.shape[1] + 1))
     since[:, :-1] = np.cumsum(logs[:, ::-1], axis=1)[:, ::-1]
     place = np.arange(1, len(starts) + 1)
-    weights = -np.log(place * (place + 1.0)) - log(len(_FAIL_GAPS))
+    weights = -np.log(place * (place + 1.0)) - log(len(FAIL_GAPS))
     return float(logsumexp(since[:, starts] + weights))
 
 

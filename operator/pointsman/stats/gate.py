@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import ceil, sqrt
 from typing import Literal
 
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 from pointsman.stats.types import Rule
 
@@ -65,10 +65,10 @@ def read_gate(  # noqa: PLR0917 - the moments in the order in which they are exp
     # Clusters of alike cases widen the interval; clusters that happen to cancel do not narrow it.
     variance = max(by_cluster, by_case) * groups / (groups - 1) / cases**2
     se = sqrt(variance)
-    reach = float(t.ppf((1 + confidence) / 2, groups - 1)) * se
+    reach = float(stdtrit(groups - 1, (1 + confidence) / 2)) * se
     low, high = max(mean - reach, -1.0), min(mean + reach, 1.0)
     fail, good = low > rule.minimum_drop, high < rule.tolerated_drop
-    power = float(norm.ppf(_POWER)) * se
+    power = float(ndtri(_POWER)) * se
     gap = max(rule.tolerated_drop - mean, mean - rule.minimum_drop, _LEAST_GAP)
     return GateReading(
         n=n,
@@ -85,4 +85,4 @@ def read_gate(  # noqa: PLR0917 - the moments in the order in which they are exp
 
 def _least(rule: Rule, confidence: float) -> int:
     """Cases after which equal answers to all of them pass: the two added ones are the whole variance."""
-    return ceil(float(norm.ppf((1 + confidence) / 2)) * sqrt(2) / max(rule.tolerated_drop, _LEAST_GAP))
+    return ceil(float(ndtri((1 + confidence) / 2)) * sqrt(2) / max(rule.tolerated_drop, _LEAST_GAP))

@@ -8,7 +8,7 @@ from math import inf, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from pointsman.stats.types import Halves, Noise
 
@@ -38,7 +38,7 @@ def noise_floor(
         ratios = together if len(together) > len(ratios) else ratios
     k, mean = len(ratios), float(ratios.mean())
     tau = sqrt(max(mean - 1, 0.0) * unit)
-    upper = sqrt(max(k * mean / float(chi2.ppf(_QUANTILE, k)) - 1, 0.0) * unit)
+    upper = sqrt(max(k * mean / float(chdtri(k, 1 - _QUANTILE)) - 1, 0.0) * unit)
     return Noise(windows=k, tau=tau, tau_star=max(upper, multiplier * tau), phi=phi)
 
 
@@ -76,7 +76,7 @@ def _spread(halves: Halves, phi: float) -> _Spread | None:
     n_a, n_b = halves.a_total[keep], halves.b_total[keep]
     passes, total = (halves.a_passes + halves.b_passes)[keep], n_a + n_b
     variance = float((passes * (1 - passes / total)).sum() / (total - 1).sum())
-    squares: NDArray[np.float64] = (halves.a_passes[keep] / n_a - halves.b_passes[keep] / n_b) ** 2
+    squares = np.square(halves.a_passes[keep] / n_a - halves.b_passes[keep] / n_b)
     # Where all passed, nothing can differ: any positive unit says "no more than chance".
     units = max(variance, 1e-12) * (1 / n_a + 1 / n_b) * phi
     return _Spread(squares=squares, units=units, unit=float(units.mean()))

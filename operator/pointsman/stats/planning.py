@@ -1,7 +1,7 @@
 """How long a rollout takes, and how many samples are missing: typical times, not promises.
 
-A window's ln e is a sum of independent outcomes, so its mean and variance are known; where several streams must
-all pass, the slowest decides, and each is taken at the quantile at which all are through in half of the cases.
+A window's ln e is a sum of independent outcomes, so its mean and variance are known; where several streams
+must all pass, the slowest decides: each is taken at the quantile at which half of the time all are through.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from math import ceil, inf, log
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
-from scipy.stats import norm
+from scipy.special import logsumexp, ndtri
 
 from pointsman.stats.block import Prepared, log_evidence
 from pointsman.stats.budget import step_margin
@@ -53,10 +52,10 @@ def step_hours(plan: Plan, rule: Rule) -> tuple[float, ...]:
     Ends with `inf` at a step that never ends.
     """
     spent: list[float] = []
-    for step, minimum in enumerate(plan.minimum_hours):
-        following = plan.weights[step + 1] if step + 1 < len(plan.weights) else 1.0
-        waits = (_wait(plan, rule, step, following, share, spent) for share in set(plan.shares))
-        spent.append(max(minimum, *waits))
+    for minimum in plan.minimum_hours:
+        spent.append(
+            max(minimum, *(_wait(plan, rule, share, spent) for share in sorted({*plan.shares, 1.0})))
+        )
         if spent[-1] == inf:
             break
     return tuple(spent)
@@ -127,8 +126,10 @@ class _Growth:
         return _Growth(self.mean + windows * growth.mean, self.variance + windows * growth.variance)
 
 
-def _wait(plan: Plan, rule: Rule, step: int, following: float, share: float, spent: list[float]) -> float:
-    """Return the hours until a stream with this share passes the margin of the `following` weight."""
+def _wait(plan: Plan, rule: Rule, share: float, spent: list[float]) -> float:
+    """Return the hours that a stream with this share needs in the step that comes after those `spent`."""
+    step = len(spent)
+    following = plan.weights[step + 1] if step + 1 < len(plan.weights) else 1.0
     margin = step_margin(rule, following, share)
     samples = plan.rate * plan.window_hours * 3600 * share
 
@@ -139,7 +140,7 @@ def _wait(plan: Plan, rule: Rule, step: int, following: float, share: float, spe
     had = _Growth.none()
     for weight, hours in zip(plan.weights, spent, strict=False):
         had = had.after(hours / plan.window_hours, growth(weight))
-    caution = float(norm.ppf(0.5 ** (1 / len(plan.shares))))
+    caution = float(ndtri(0.5 ** (1 / len(plan.shares))))
     return plan.window_hours * _until(had, growth(plan.weights[step]), -log(rule.false_pass), caution)
 
 
