@@ -10,12 +10,13 @@ from typing import Any
 
 import click
 
-from bench import cpu, fleet, switch
+from bench import cpu, decision, fleet, switch
 
 ALL: dict[str, Callable[..., Coroutine[Any, Any, dict[str, Any]]]] = {
     "cpu": cpu.measure,
     "switch": switch.measure,
     "fleet": fleet.measure,
+    "decision": decision.measure,
 }
 
 
@@ -23,7 +24,10 @@ ALL: dict[str, Callable[..., Coroutine[Any, Any, dict[str, Any]]]] = {
 @click.argument("names", nargs=-1, type=click.Choice(sorted(ALL)))
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write the figures there.")
 def main(names: tuple[str, ...], json_path: Path | None) -> None:
-    """Run the named benches, or all: cpu (CPU per request), switch (weight change), fleet (200 policies)."""
+    """Run the named benches, or all.
+
+    cpu: CPU per request; switch: weight change; fleet: 200 policies; decision: the rule on simulated arms.
+    """
     results: dict[str, Any] = {}
     for name in names or tuple(ALL):
         click.echo(f"== {name}")
