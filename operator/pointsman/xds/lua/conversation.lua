@@ -2,15 +2,16 @@
 -- the same while turns are added. Read in one pass, and no further than the first user turn where that is enough.
 
 -- Longest part of a text that is hashed, from each of its ends. Texts alike in both and in length share an arm.
-local ENDS = 4096
+local ENDS = 1024
 
 -- Folds s[first..last] into a hash below 2^31. Three bytes a step, so that no product leaves what a double holds.
 local function fold_bytes(hash, s, first, last)
   local at = first
-  while at + 2 <= last do
-    local a, b, c = byte(s, at, at + 2)
+  while at + 5 <= last do
+    local a, b, c, d, e, f = byte(s, at, at + 5)
     hash = (hash * 65599 + a * 65536 + b * 256 + c) % 2147483647
-    at = at + 3
+    hash = (hash * 65599 + d * 65536 + e * 256 + f) % 2147483647
+    at = at + 6
   end
   while at <= last do
     hash = (hash * 65599 + byte(s, at) + 16777216) % 2147483647
