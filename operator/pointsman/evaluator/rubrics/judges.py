@@ -136,7 +136,8 @@ class Judges:
         """`at_once`: a budget is for the whole run, without pace (for a command that runs once)."""
         self._key = key
         self._metrics = metrics
-        self._http = httpx.AsyncClient(verify=verify, timeout=ATTEMPT_S, follow_redirects=False)
+        self._verify = verify
+        self._http: httpx.AsyncClient | None = None
         self._slots = asyncio.Semaphore(PARALLEL)
         self._budgets: dict[tuple[str, str, int], Budget] = {}
         self._known: OrderedDict[bytes, int] = OrderedDict()
@@ -146,7 +147,8 @@ class Judges:
 
     async def close(self) -> None:
         """Close connections."""
-        await self._http.aclose()
+        if self._http is not None:
+            await self._http.aclose()
 
     async def ask(self, question: Question) -> int | Because:
         """Return the score, or `budget` or `judge_failed`. Never raises but when cancelled."""
@@ -208,7 +210,7 @@ class Judges:
         try:
             async with (
                 asyncio.timeout(ATTEMPT_S),
-                self._http.stream("POST", url, json=body, headers=headers) as response,
+                self._client().stream("POST", url, json=body, headers=headers) as response,
             ):
                 _refuse(response)
                 reply = await _bounded(response)
@@ -219,6 +221,12 @@ class Judges:
         if score is None:
             raise _FailedError("unreadable", f"its reply holds no whole number from {scale[0]} to {scale[1]}")
         return score
+
+    def _client(self) -> httpx.AsyncClient:
+        """Return the connections, made when there is something to judge: reading trust takes 50 ms."""
+        if self._http is None:
+            self._http = httpx.AsyncClient(verify=self._verify, timeout=ATTEMPT_S, follow_redirects=False)
+        return self._http
 
     async def _headers(self, question: Question) -> dict[str, str]:
         ref = question.judge.endpoint.api_key_ref

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from jsonschema import exceptions, validators
+from jsonschema import FormatChecker, exceptions, validators
 from jsonschema_specifications import REGISTRY
 
 from pointsman.api.v1alpha1.rubrics import DEFAULT_SCHEMA_KEY
@@ -35,14 +35,15 @@ def read_schema(content: bytes) -> Validator:
         raise ValueError(f"the schema is not JSON: {str(error)[:200]}") from None
     if not isinstance(schema, dict):
         raise ValueError("the schema must be a JSON object")  # noqa: TRY004 - of the file, not of an argument
-    kind = validators.validator_for(schema, default=_DEFAULT)
+    kind: Any = validators.validator_for(schema, default=_DEFAULT)
     try:
-        kind.check_schema(schema)
+        # without the check of `format: regex`, which would ask Python's own dialect
+        kind.check_schema(schema, format_checker=FormatChecker(formats=()))
     except exceptions.SchemaError as error:
         raise ValueError(f"the schema is no JSON Schema: {error.json_path}: {error.message[:200]}") from None
     _check_patterns(schema)
     extend: Any = validators.extend  # it has no types
-    checking = extend(kind, {"pattern": _pattern, "patternProperties": _pattern_properties})
+    checking = extend(kind, _WITH_RE2)
     return cast("Validator", checking(schema, registry=REGISTRY))  # which holds the drafts' own schemas alone
 
 
@@ -117,15 +118,35 @@ def _pattern_properties(
                 yield from validator.descend(value, schema, path=name, schema_path=pattern)
 
 
+def _additional_properties(
+    validator: Any, additional: Any, instance: Any, schema: dict[str, Any]
+) -> Iterator[exceptions.ValidationError]:
+    if not isinstance(instance, dict):
+        return
+    searches = [compiled(pattern).search for pattern in schema.get("patternProperties", ())]
+    for name, value in instance.items():
+        if name not in schema.get("properties", ()) and all(search(name) is None for search in searches):
+            yield from validator.descend(value, additional, path=name)
+
+
+_WITH_RE2: Final = {
+    "pattern": _pattern,
+    "patternProperties": _pattern_properties,
+    "additionalProperties": _additional_properties,
+}
+"""The keywords for which the library would use Python's `re`; it has one more (see `_check_patterns`)."""
+
+
 def _check_patterns(schema: Any) -> None:
-    """Refuse at once the patterns that RE2 does not read; `PatternError`, a ValueError."""
-    waiting = [schema]
+    """Refuse at once what RE2 does not read, and the one keyword that cannot be held to it."""
+    waiting, keywords = [schema], set[str]()
     while waiting:
         value = waiting.pop()
         if isinstance(value, list):
             waiting += value
         if isinstance(value, dict):
             waiting += value.values()
+            keywords |= value.keys() & {"patternProperties", "unevaluatedProperties"}
             written = value.get("pattern")
             more = value.get("patternProperties")
             for pattern in (written, *(more if isinstance(more, dict) else ())):
@@ -134,3 +155,7 @@ def _check_patterns(schema: Any) -> None:
                         compiled(pattern)
                     except PatternError as error:
                         raise ValueError(f"pattern: {error}") from None
+    if len(keywords) > 1:
+        raise ValueError(
+            "unevaluatedProperties beside patternProperties is not supported; use additionalProperties"
+        )
