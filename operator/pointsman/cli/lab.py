@@ -153,17 +153,17 @@ def down(*, state: Path) -> None:
 @command.command(epilog="\b\nExample:\n  pointsman lab binaries --json")
 @_JSON
 def binaries(*, as_json: bool) -> None:
-    """Show the binaries that the lab needs and no wheel brings; build those that are missing."""
+    """Show the binaries that lab and tests need and no wheel brings; get those that are missing."""
     from pointsman.lab import binaries as found
     from pointsman.lab.process import LabError
 
     say = _timed(err=as_json)
     try:
-        for name in found.TOOLS:
+        for name in (*found.TOOLS, found.BROWSER):
             found.ensure(name, say)
     except LabError as error:
         _fail(error)
-    known = [binary for binary in map(found.find, found.TOOLS) if binary is not None]
+    known = [binary for binary in map(found.find, (*found.TOOLS, found.BROWSER)) if binary is not None]
     if as_json:
         shown = {b.name: {"path": str(b.path), "source": b.source} for b in known}
         click.echo(json.dumps(shown, indent=2))
@@ -291,6 +291,33 @@ def dataset(*, data: Path, kind: str, cases: int, without: tuple[str, ...], seed
     )
     out.write_bytes(content)
     click.echo(f"{out}: {len(content):,} bytes, sha256 {hashlib.sha256(content).hexdigest()}")
+
+
+@command.command(epilog="\b\nExample:\n  pointsman lab report --policy default/exam --out report.html")
+@_STATE
+@click.option("--policy", metavar="NAMESPACE/NAME", help="Default: the only policy there is.")
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
+def report(*, state: Path, policy: str | None, out: Path) -> None:
+    """Write one self-contained page on a policy's rollouts: weights, evidence, cost, latency, events.
+
+    It fetches nothing and runs no script: it can be mailed, archived, opened anywhere.
+    """
+    from pointsman.clock import system_clock
+    from pointsman.lab.kubectl import Kubectl
+    from pointsman.lab.process import LabError
+    from pointsman.lab.report.gather import gather, only_policy
+    from pointsman.lab.report.page import page
+
+    found = _ask(state, {"do": "status"})
+    try:
+        with Kubectl(Path(found["kubeconfig"])) as kubectl:
+            whose = policy or only_policy(kubectl)
+            told = gather(kubectl, found["prometheus"], whose, system_clock)
+    except LabError as error:
+        _fail(error)
+    content = page(told)
+    out.write_text(content, "utf-8")
+    click.echo(f"{out}: {len(content) / 1000:.0f} kB, {len(told.rollouts)} rollouts of {told.policy}")
 
 
 def _ask(state: Path, message: dict[str, Any]) -> dict[str, Any]:

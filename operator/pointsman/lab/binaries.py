@@ -1,8 +1,8 @@
-"""Finds etcd, kube-apiserver and Prometheus, or builds them once from pinned Go modules.
+"""Finds etcd, kube-apiserver and Prometheus, or builds them once from pinned Go modules; finds a browser.
 
 Order: `KUBEBUILDER_ASSETS` (the convention of controller-runtime's envtest), `PATH`, the cache folder.
 Whoever puts a binary in the first two answers for its version; one in the cache must have the version that
-build/tools pins.
+build/tools pins. Chromium, which only the tests of the lab's report need, comes from PATH or from apt-get.
 """
 
 from __future__ import annotations
@@ -86,6 +86,12 @@ TOOLS: Final = {
 }
 
 
+BROWSER: Final = "chromium"
+_BROWSERS: Final = (BROWSER, "chromium-browser", "google-chrome")
+_APT: Final = ("apt-get", "install", "--yes", "--no-install-recommends", BROWSER)
+_APT_S: Final = 900
+
+
 @dataclass(frozen=True, slots=True)
 class Binary:
     """A binary that was found: where, and by which way."""
@@ -109,9 +115,12 @@ def find(name: str) -> Binary | None:
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     if assets and os.access(Path(assets) / name, os.X_OK):
         return Binary(name, Path(assets) / name, "KUBEBUILDER_ASSETS")
-    on_path = shutil.which(name)
-    if on_path:
-        return Binary(name, Path(on_path), "PATH")
+    for called in _BROWSERS if name == BROWSER else (name,):
+        on_path = shutil.which(called)
+        if on_path:
+            return Binary(name, Path(on_path), "PATH")
+    if name == BROWSER:
+        return None
     version = TOOLS[name].version
     stamped = cache_dir() / "bin" / f"{name}-{version}"
     if os.access(stamped, os.X_OK):
@@ -127,6 +136,8 @@ def ensure(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
     found = find(name)
     if found is not None:
         return found.path
+    if name == BROWSER:
+        return _installed(say)
     tool = TOOLS[name]
     target = cache_dir() / "bin" / f"{name}-{tool.version}"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -134,6 +145,25 @@ def ensure(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
         if not target.exists():
             _build(tool, target, say)
     return target
+
+
+def _installed(say: Callable[[str], None]) -> Path:
+    """Install Chromium from the system's packages, where this user may; else `LabError` says how."""
+    problem = "only root can install packages"
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        say("installing chromium from the system's packages, once")
+        for command in (_APT, ("apt-get", "update", "--quiet"), _APT):
+            done = subprocess.run(
+                command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=_APT_S, check=False
+            )
+            found = find(BROWSER)
+            if found is not None:
+                return found.path
+            problem = done.stderr.strip()[-500:] or problem
+    raise LabError(
+        f"no {', '.join(_BROWSERS)} on PATH, which the test of `lab report` opens; install one, for instance "
+        f"by `{' '.join(_APT)}` ({problem})"
+    )
 
 
 def _says_version(binary: Path, version: str) -> bool:
