@@ -6,7 +6,6 @@ from math import log
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from pointsman.stats import bounds, paired
 from pointsman.stats.block import Prepared, log_evidence, prepare
@@ -64,13 +63,13 @@ def _log_fail(windows: Prepared, starts: NDArray[np.intp], delta0: float, tau: f
     since[:, :-1] = np.cumsum(logs[:, ::-1], axis=1)[:, ::-1]
     place = np.arange(1, len(starts) + 1)
     weights = -np.log(place * (place + 1.0)) - log(len(FAIL_GAPS))
-    return float(logsumexp(since[:, starts] + weights))
+    return float(np.logaddexp.reduce(since[:, starts] + weights, axis=None))
 
 
 def _log_pass(windows: Prepared, delta0: float, tau: float) -> float:
     gaps = pass_gaps(delta0)
     logs = log_evidence(windows, delta0, gaps, tau).sum(axis=1)
-    return float(logsumexp(logs)) - log(len(gaps))
+    return float(np.logaddexp.reduce(logs)) - log(len(gaps))
 
 
 def _drop(windows: Prepared, tau: float, shadow: Pairs | None) -> float:

@@ -6,7 +6,6 @@ from math import log, log1p
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from pointsman.stats import bounds
 from pointsman.stats.types import Pairs, Reading, Rule
@@ -57,4 +56,4 @@ def _log_e(worse: int, same: int, better: int, phi: float, delta0: float) -> flo
         + same * np.log1p(-stakes * delta0)
         + better * np.array([log1p(-bet) for bet in _BETS])
     ) / max(phi, 1.0)
-    return float(logsumexp(logs)) - log(len(_BETS))
+    return float(np.logaddexp.reduce(logs)) - log(len(_BETS))

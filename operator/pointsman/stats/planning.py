@@ -11,7 +11,7 @@ from math import ceil, inf, log
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp, ndtri
+from scipy.special import ndtri
 
 from pointsman.stats.block import Prepared, log_evidence
 from pointsman.stats.budget import step_margin
@@ -173,7 +173,7 @@ def _until(had: _Growth, growth: _Growth, threshold: float, caution: float) -> f
     def short(windows: float) -> bool:
         grown = had.after(windows, growth)
         logs = grown.mean - caution * np.sqrt(grown.variance)
-        return float(logsumexp(logs)) - log(len(logs)) < threshold
+        return float(np.logaddexp.reduce(logs)) - log(len(logs)) < threshold
 
     if not short(0.0):
         return 0.0
