@@ -6,7 +6,7 @@ import os
 import sys
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from pointsman.lab.process import LOCALHOST, Server, Spec, free_port
 from pointsman.lab.prometheus import Prometheus, Target
 from pointsman.lab.supervisor import Part
 from pointsman.lab.triton import Triton
-from pointsman.xds.bootstrap import Tls, bootstrap
+from pointsman.xds.bootstrap import ShadowListener, Tls, bootstrap
 
 GATEWAY: Final = "default"
 TIER_MODELS: Final = {
@@ -70,6 +70,7 @@ class _Addresses:
     capture: str = field(default_factory=_address)
     envoy_admin: str = field(default_factory=_address)
     entry: str = field(default_factory=_address)
+    shadow: str = field(default_factory=_address)
     states: str = field(default_factory=_address)
     tiers: dict[str, str] = field(default_factory=lambda: {name: _address() for name in TIER_MODELS})
 
@@ -83,7 +84,8 @@ def build(options: Options, say: Callable[[str], None]) -> Lab:
     mesh = Authority(state / "mesh")
     hosts = (LOCALHOST, "localhost")
     certificates = {
-        name: mesh.leaf(name, f"pointsman:{name}", hosts=hosts) for name in ("xds", "evaluator", "envoy")
+        name: mesh.leaf(name, f"pointsman:{name}", hosts=(*hosts, _mesh_name(name)))
+        for name in ("xds", "evaluator", "envoy")
     }
     prometheus = Prometheus(state, _targets(at, triton), say=say)
     ours = _Ours(state, plane, mesh.pair.cert, certificates)
@@ -195,6 +197,11 @@ def _targets(at: _Addresses, triton: Triton) -> dict[str, Target]:
     }
 
 
+def _mesh_name(name: str) -> str:
+    """Return the DNS name that only this part's certificate carries."""
+    return f"{name}.pointsman.internal"
+
+
 def _bootstrap(at: _Addresses, authority: Path, pair: Pair) -> dict[str, Any]:
     tls = Tls(str(authority), str(pair.cert), str(pair.key), "localhost")
     return bootstrap(
@@ -206,4 +213,5 @@ def _bootstrap(at: _Addresses, authority: Path, pair: Pair) -> dict[str, Any]:
         capture_address=at.capture,
         xds_tls=tls,
         evaluator_tls=tls,
+        shadow=ShadowListener(at.shadow, replace(tls, server_name=_mesh_name("evaluator"))),
     )

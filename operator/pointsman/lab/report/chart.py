@@ -166,7 +166,7 @@ def whisker(frame: Frame, at: float, low: float, high: float) -> str:
 
 
 def level(frame: Frame, value: float, css: str, label: str, *, aside: float) -> str:
-    """Return a dashed line across, with its label above it; `aside`: where along it the label begins, 0..1."""
+    """Return a dashed line across and its label above it, which begins `aside` (0..1) of the way."""
     at = frame.y(value)
     drawn = tag("line", class_=f"margin {css}", x1=_LEFT, x2=WIDTH - _RIGHT, y1=at, y2=at)
     return drawn + tag(

@@ -34,7 +34,8 @@ svg text.margin{font-size:10px}svg text.fail{fill:var(--bad)}svg text.pass{fill:
 .grid{stroke:var(--line)}.line{fill:none;stroke-width:1.8}.band{fill:var(--band)}
 line.mark{stroke:var(--dim);stroke-dasharray:2 3}
 line.margin{stroke-dasharray:6 4}line.fail{stroke:var(--bad)}line.pass{stroke:var(--good)}
-.end{fill:var(--text)}.whisker{stroke:var(--text)}.legend{list-style:none;display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;margin:.2rem 0 0;
+.end{fill:var(--text)}.whisker{stroke:var(--text)}
+.legend{list-style:none;display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;margin:.2rem 0 0;
 padding:0;font-size:.85rem}
 .key{display:inline-block;width:1.2rem;height:.25rem;margin-right:.4rem;vertical-align:middle}
 summary{cursor:pointer;color:var(--dim)}code{font-size:.9em}
