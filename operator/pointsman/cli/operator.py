@@ -71,6 +71,13 @@ from pointsman.cli.parameters import ADDRESS, DURATION
     show_default=True,
     help="How long a model (pm-…) that no policy wants stays loaded. A Triton belongs to one operator.",
 )
+@click.option(
+    "--evidence-interval",
+    type=DURATION,
+    default="5s",
+    show_default=True,
+    help="How often Prometheus is asked while a rollout is under way; 1s at least.",
+)
 def command(  # noqa: PLR0917 - click passes options by name
     kubeconfig: Path | None,
     xds_urls: tuple[str, ...],
@@ -83,6 +90,7 @@ def command(  # noqa: PLR0917 - click passes options by name
     lease_identity: str | None,
     triton_poll: float,
     triton_grace: float,
+    evidence_interval: float,
 ) -> None:
     """Freeze revisions, load classifiers, set the traffic in force; write it all to the policies' status.
 
@@ -112,6 +120,7 @@ def command(  # noqa: PLR0917 - click passes options by name
         namespaces=namespaces,
         allow_file_artifacts=allow_file_artifacts,
         triton=TritonSettings(poll_s=triton_poll, grace_s=triton_grace),
+        evidence_interval_s=max(1.0, evidence_interval),
     )
     configure("operator")
     logging.getLogger("kopf").setLevel(logging.WARNING)  # it tells every event

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from pointsman.clock import Clock, system_clock
 from pointsman.controllers import http, watching
 from pointsman.controllers.artifacts import ArtifactMetrics, Artifacts
+from pointsman.controllers.evidence import INTERVAL_S, EvidenceMetrics, EvidenceReader
 from pointsman.controllers.queue import WorkQueue
 from pointsman.controllers.reconciler import ReconcileMetrics, Reconciler, tell_failure
 from pointsman.controllers.store import Store
@@ -56,6 +57,8 @@ class Settings:
     allow_file_artifacts: bool = False
     triton: TritonSettings = field(default_factory=TritonSettings)
     workers: int = 8
+    evidence_interval_s: float = INTERVAL_S
+    """Between looks at Prometheus while a rollout is under way."""
     https_trust: ssl.SSLContext | bool = True
 
 
@@ -88,6 +91,9 @@ class Controllers:
             settings=settings.triton,
         )
         self.xds = XdsWatch(settings.xds_urls, self.queue.add, self.enqueue_all, registry)
+        self.evidence = EvidenceReader(
+            self.queue.add, EvidenceMetrics(registry), clock, interval_s=settings.evidence_interval_s
+        )
         identity = settings.lease.identity
         self.recorder = Recorder(
             client, registry, clock, controller="pointsman.dev/operator", instance=identity
@@ -98,6 +104,7 @@ class Controllers:
             artifacts=self.artifacts,
             pool=self.pool,
             xds=self.xds,
+            reader=self.evidence,
             recorder=self.recorder,
             clock=clock,
             metrics=self.metrics,
@@ -145,7 +152,7 @@ class Controllers:
                 name="kopf",
             )
             stack.push_async_callback(_stop_kopf, kopf, stop)
-            for close in (self.artifacts.close, self.pool.close):
+            for close in (self.artifacts.close, self.pool.close, self.evidence.close):
                 stack.push_async_callback(close)
             stack.push_async_callback(_cancel, background)
             waiting = asyncio.create_task(ready.wait(), name="kopf is ready")

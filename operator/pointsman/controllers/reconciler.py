@@ -20,7 +20,6 @@ from pointsman.rollout.actions.replace_stray import replace_stray
 from pointsman.rollout.actions.writer import Writer
 from pointsman.rollout.announce import announcements
 from pointsman.rollout.decide import Action, decide, surplus
-from pointsman.rollout.evidence import Evidence, Trouble
 from pointsman.rollout.observation import Stray
 from pointsman.rollout.observe import observe
 from pointsman.rollout.revisions import desired_name
@@ -35,12 +34,13 @@ if TYPE_CHECKING:
     from pointsman.api.v1alpha1.status import RoutingPolicyStatus
     from pointsman.clock import Clock
     from pointsman.controllers.artifacts import Artifacts
+    from pointsman.controllers.evidence import EvidenceReader
     from pointsman.controllers.store import Store, StoredPolicy, StoredRevision
     from pointsman.controllers.triton_pool import TritonPool
     from pointsman.controllers.xds_watch import XdsWatch
     from pointsman.kube.client import KubeClient
     from pointsman.kube.events import Recorder
-    from pointsman.rollout.evidence import Question
+    from pointsman.rollout.evidence import Evidence, Question
     from pointsman.rollout.observation import (
         Artifact,
         Observation,
@@ -84,10 +84,14 @@ class ReconcileMetrics:
 class Seen:
     """What is known beside the API's objects, for `observe`."""
 
-    def __init__(self, artifacts: Artifacts, pool: TritonPool, xds: XdsWatch) -> None:
+    def __init__(
+        self, artifacts: Artifacts, pool: TritonPool, xds: XdsWatch, store: Store, reader: EvidenceReader
+    ) -> None:
         self._artifacts = artifacts
         self._pool = pool
         self._xds = xds
+        self._store = store
+        self._reader = reader
 
     def artifact(self, source: Source) -> Artifact:
         """Return what is known of a bundle's source."""
@@ -102,12 +106,12 @@ class Seen:
         return self._xds.programmed(policy)
 
     def evidence(self, question: Question) -> Evidence:
-        """Return what is known of the counts."""
-        return Evidence(at_s=0.0, trouble=Trouble.NOT_YET, words=f"{question.prometheus} was not asked yet")
+        """Return what Prometheus said last; asking declares the question."""
+        return self._reader.evidence(question)
 
-    def actions(self, policy: RoutingPolicy) -> tuple[SeenAction, ...]:  # noqa: ARG002 - nobody watches them yet
-        """Return the RolloutActions of a policy."""
-        return ()
+    def actions(self, policy: RoutingPolicy) -> tuple[SeenAction, ...]:
+        """Return the policy's RolloutActions."""
+        return self._store.actions(policy.key)
 
 
 class Reconciler:
@@ -121,6 +125,7 @@ class Reconciler:
         artifacts: Artifacts,
         pool: TritonPool,
         xds: XdsWatch,
+        reader: EvidenceReader,
         recorder: Recorder,
         clock: Clock,
         metrics: ReconcileMetrics,
@@ -130,7 +135,8 @@ class Reconciler:
         self._store = store
         self._artifacts = artifacts
         self._pool = pool
-        self._seen = Seen(artifacts, pool, xds)
+        self._reader = reader
+        self._seen = Seen(artifacts, pool, xds, store, reader)
         self._recorder = recorder
         self._clock = clock
         self._metrics = metrics
@@ -162,6 +168,7 @@ class Reconciler:
         stored = self._store.policy(key)
         if stored is None:
             self._pool.withdraw(key)
+            self._reader.withdraw(key)
             if self._store.revisions(key):
                 self._enqueue(_COLLECT + key)
             return None
@@ -169,6 +176,7 @@ class Reconciler:
             # what it wants loaded is unknown: what it last wanted stays
             await self._write(stored, stored.status, unreadable_status(stored, self._clock()))
             return None
+        await self._settle_actions(key, stored)
         o = observe(stored.policy, self._revisions(key, stored.policy), self._seen)
         self._pool.declare(key, wants(o))
         now = self._clock()
@@ -179,6 +187,13 @@ class Reconciler:
         if o.strays or surplus(o):
             self._enqueue(_COLLECT + key)
         return decision.requeue_after
+
+    async def _settle_actions(self, key: str, stored: StoredPolicy) -> None:
+        """Copy to RolloutActions what the policy's status says they did, before anything more is decided."""
+        waiting = {action.uid for action in self._store.actions(key) if not action.settled}
+        for applied in stored.status.last_actions:
+            if applied.uid in waiting:
+                await self._writer.settle_action(key, applied)
 
     async def _act(self, action: Action, o: Observation) -> bool:
         """Do one step; False: the policy is not who we took it for, so observe again."""

@@ -1,4 +1,4 @@
-"""What the operator has seen of policies and revisions: the newest version of each, parsed.
+"""What the operator has seen of policies, revisions and actions: the newest version of each, parsed.
 
 Fed by events, and by whole lists that also say what is gone. It decides nothing: a write that rests on an old
 version is refused by the API server (409), and the object is then read anew.
@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from pointsman.api.v1alpha1.revision import RoutingPolicyRevision
+from pointsman.api.v1alpha1.rollout_action import RolloutAction
 from pointsman.api.v1alpha1.routing_policy import RoutingPolicy
 from pointsman.api.v1alpha1.status import RoutingPolicyStatus
+from pointsman.rollout.observation import SeenAction
 from pointsman.rollout.revisions import owner_uid
 
 if TYPE_CHECKING:
@@ -54,16 +56,26 @@ class StoredPolicy:
     problem: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class StoredAction:
+    """A RolloutAction that parses."""
+
+    seen: SeenAction
+    version: int
+
+
 class Store:
-    """Policies by `namespace/name`, revisions by the `namespace/name` of the policy that they name."""
+    """Policies by `namespace/name`, revisions and actions by the `namespace/name` of the policy they name."""
 
     def __init__(self) -> None:
         self._policies: dict[str, StoredPolicy] = {}
         self._revisions: dict[str, dict[str, StoredRevision]] = defaultdict(dict)
         self._named: dict[tuple[str, str], str] = {}
         """(namespace, name) of each revision: the key under which it is."""
+        self._actions: dict[str, dict[str, StoredAction]] = defaultdict(dict)
+        """By policy, then by the action's own name."""
         self.synced = False
-        """Whether a whole list of both kinds was read: before, absence means nothing."""
+        """Whether a whole list of each kind was read: before, absence means nothing."""
 
     def policy(self, key: str) -> StoredPolicy | None:
         """Return a policy."""
@@ -78,6 +90,11 @@ class Store:
         """Return a revision by its own name, whichever policy it names."""
         key = self._named.get((namespace, name))
         return self._revisions.get(key, {}).get(name) if key is not None else None
+
+    def actions(self, key: str) -> tuple[SeenAction, ...]:
+        """Return the RolloutActions that name a policy, oldest first."""
+        found = (stored.seen for stored in self._actions.get(key, {}).values())
+        return tuple(sorted(found, key=lambda seen: (seen.created, seen.uid)))
 
     def all_keys(self) -> frozenset[str]:
         """Return the keys of all policies, and of those that only revisions still name."""
@@ -139,9 +156,39 @@ class Store:
         if not self._revisions[key]:
             del self._revisions[key]
 
+    def put_action(self, raw: Raw) -> str:
+        """Take a version of a RolloutAction; return the key of the policy that it names."""
+        key, stored = _stored_action(raw)
+        name = raw["metadata"]["name"]
+        known = self._actions[key].get(name)
+        if stored is not None and (known is None or stored.version >= known.version):
+            self._actions[key][name] = stored
+        return key
+
+    def drop_action(self, raw: Raw) -> str:
+        """Take note that a RolloutAction is gone; return the key of the policy that it named."""
+        key, _ = _stored_action(raw)
+        self.forget_action(key, raw["metadata"]["name"], str(raw["metadata"].get("uid", "")))
+        return key
+
+    def forget_action(self, key: str, name: str, uid: str) -> None:
+        """Take note that the RolloutAction of this uid is gone."""
+        known = self._actions.get(key, {}).get(name)
+        if known is not None and known.seen.uid == uid:
+            del self._actions[key][name]
+        if not self._actions.get(key):
+            self._actions.pop(key, None)
+
     # -- whole lists -----------------------------------------------------------------------------------------
 
-    def replace(self, policies: Iterable[Raw], revisions: Iterable[Raw], *, listed_at: int) -> None:
+    def replace(
+        self,
+        policies: Iterable[Raw],
+        revisions: Iterable[Raw],
+        actions: Iterable[Raw] = (),
+        *,
+        listed_at: int,
+    ) -> None:
         """Take whole lists read at resourceVersion `listed_at`: what they lack is gone, unless newer."""
         seen = {self.put_policy(raw) for raw in policies}
         for key, known in list(self._policies.items()):
@@ -154,6 +201,11 @@ class Store:
             for name, stored in list(held.items()):
                 if (key, name) not in present and stored.version <= listed_at:
                     self.forget_revision(key.partition("/")[0], name, stored.uid)
+        named = {(self.put_action(raw), raw["metadata"]["name"]) for raw in actions}
+        for key, held_actions in list(self._actions.items()):
+            for name, stored_action in list(held_actions.items()):
+                if (key, name) not in named and stored_action.version <= listed_at:
+                    self.forget_action(key, name, stored_action.seen.uid)
         self.synced = True
 
 
@@ -209,3 +261,22 @@ def _stored_revision(raw: Raw) -> tuple[str, StoredRevision]:
         revision=revision,
     )
     return f"{metadata['namespace']}/{raw.get('spec', {}).get('policyRef', {}).get('name', '')}", stored
+
+
+def _stored_action(raw: Raw) -> tuple[str, StoredAction | None]:
+    metadata = raw["metadata"]
+    key = f"{metadata['namespace']}/{raw.get('spec', {}).get('policyRef', {}).get('name', '')}"
+    try:
+        action = RolloutAction.model_validate(raw)
+    except ValidationError as error:
+        words = f"RolloutAction {metadata['namespace']}/{metadata['name']} is unreadable: {error}"
+        log.error(words)  # noqa: TRY400 - the words say it; a traceback adds nothing
+        return key, None
+    seen = SeenAction(
+        uid=str(metadata["uid"]),
+        name=metadata["name"],
+        created=str(metadata.get("creationTimestamp", "")),
+        spec=action.spec,
+        settled=action.status.effect is not None,
+    )
+    return key, StoredAction(seen, _version(metadata))

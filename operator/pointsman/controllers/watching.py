@@ -1,7 +1,7 @@
 """Kopf, as a watcher and nothing else, inside our own event loop; and whole lists now and then.
 
 Kopf tells changes while it watches. What was deleted while it did not (a lost connection, then a new list) it
-never tells, and it has no word for "the first list is complete". So both kinds are also listed by us: once
+never tells, and it has no word for "the first list is complete". So each kind is also listed by us: once
 before anything is decided, then every few minutes.
 """
 
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import kopf
 
-from pointsman.controllers import routingpolicies, routingpolicyrevisions
+from pointsman.controllers import rolloutactions, routingpolicies, routingpolicyrevisions
 from pointsman.kube.errors import KubeError, NotFound
-from pointsman.kube.resources import POLICIES, REVISIONS
+from pointsman.kube.resources import ACTIONS, POLICIES, REVISIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,11 +31,12 @@ CRDS_S: Final = 1.0
 
 
 async def resync(client: KubeClient, store: Store, namespaces: Sequence[str]) -> None:
-    """Read all policies and revisions into the store, and forget what is gone. `KubeError`."""
-    # revisions first: one that the second list misses is then younger than the first list, not gone
+    """Read all policies, revisions and actions into the store, and forget what is gone. `KubeError`."""
+    # in this order: one that a later list misses is then younger than the first list, not gone
+    actions, actions_at = await _list(client, ACTIONS, namespaces)
     revisions, revisions_at = await _list(client, REVISIONS, namespaces)
     policies, policies_at = await _list(client, POLICIES, namespaces)
-    store.replace(policies, revisions, listed_at=min(revisions_at, policies_at))
+    store.replace(policies, revisions, actions, listed_at=min(actions_at, revisions_at, policies_at))
 
 
 async def _list(
@@ -92,6 +93,7 @@ async def watch(
     registry = kopf.OperatorRegistry()
     routingpolicies.register(registry, store, enqueue)
     routingpolicyrevisions.register(registry, store, enqueue)
+    rolloutactions.register(registry, store, enqueue)
     kopf.on.login(registry=registry)(_login(client))
     await kopf.operator(
         registry=registry,

@@ -1,0 +1,1 @@
+"""From Prometheus' answers to `rollout.evidence`: counts by window, never rates. Pure."""
