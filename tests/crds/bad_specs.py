@@ -50,6 +50,7 @@ TIER: Final = "spec.tiers[0]"
 CLASSIFIER: Final = "spec.strategy.classifier"
 CAPTURE: Final = "spec.evaluation.capture"
 ROLLOUT: Final = "spec.rollout"
+RUBRICS: Final = "spec.evaluation.rubrics"
 DAYS: Final = "days are not a unit: 7 days are 168h"
 LABEL: Final = "must be lower-case letters, digits and -"
 HOST: Final = "must be a lower-case host name without scheme, port or path, for instance llm.example.com"
@@ -310,6 +311,41 @@ BAD_SPECS: Final = (
         "no user, query or fragment",
     ),
     _one("gate without digest", "spec.evaluation.gate.dataset.sha256", ABSENT, "sha256sum FILE prints it"),
+    # rubrics
+    _one(
+        "rubric named as a guard", f"{RUBRICS}[2].name", "answered", "is the name of a built-in guard rubric"
+    ),
+    _one("rubric with look-around", f"{RUBRICS}[2].regex.pattern", "(?=x)", "RE2 reads: no look-around"),
+    _one("extract that does not end", f"{RUBRICS}[0].exactMatch.extract[0]", "(", "missing closing )"),
+    _one("rubric without its block", f"{RUBRICS}[2].regex", ABSENT, "must be set where type is Regex"),
+    Bad(
+        "rubric with another's block",
+        {f"{RUBRICS}[2].refusal": {}},
+        f"{RUBRICS}[2].refusal",
+        "is only for type Refusal; remove it or change type",
+    ),
+    _one("contains nothing", f"{RUBRICS}[1].contains", {}, "must set all, any or none"),
+    _one(
+        "schema without digest",
+        f"{RUBRICS}[3].jsonSchema.schemaRef.sha256",
+        ABSENT,
+        "sha256sum FILE prints it",
+    ),
+    Bad(
+        "both schemas",
+        {f"{RUBRICS}[3].jsonSchema.inline": "{}"},
+        f"{RUBRICS}[3].jsonSchema",
+        "must set schemaRef or inline, and not both",
+    ),
+    _one("any length", f"{RUBRICS}[5].length", {}, "must set minCharacters or maxCharacters"),
+    _one("blind judge", f"{RUBRICS}[7].judge.prompt", "Is it good?", "must contain {answer}"),
+    _one("judge that cannot fail", f"{RUBRICS}[7].judge.passAtLeast", 0, "must be above the scale's min"),
+    _one(
+        "references of no digest",
+        f"{RUBRICS}[0].exactMatch.reference.dataset.sha256",
+        "x",
+        "64 lower-case hex",
+    ),
     _one("gate of three cases", "spec.evaluation.gate.minCases", 3, "greater than or equal to 10"),
     _one("suspend as a word", "spec.suspend", "yes", "must be of type boolean"),
     # whole fields

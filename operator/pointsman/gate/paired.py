@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pointsman.stats.gate import GateReading, read_gate
 
@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from pointsman.stats.types import Rule
+
+LOST: Final = 0.05
+"""Share of cases that a pass may lack: what could not be scored need not be like the rest."""
+_ABOUT_NEITHER: Final = frozenset({"not_applicable", "no_reference"})
+"""Reasons that lie in the case, and are the same for both models."""
 
 Word = Literal["pass", "fail", "underpowered"]
 
@@ -102,6 +107,9 @@ def judge(
     overall = _read(pairs, rule, confidence)
     intents = {name: _read(found, rule, shared) for name, found in sorted(by_intent.items())}
     verdict, because = _verdict(overall, intents, rule, min_cases)
+    lost = sum(count for why, count in (unscored or {}).items() if why not in _ABOUT_NEITHER)
+    if verdict == "pass" and lost > LOST * (lost + len(pairs)):
+        verdict, because = "underpowered", f"{lost} cases could not be scored, too many for a pass"
     return Judged(
         rubric=rubric,
         verdict=verdict,

@@ -72,6 +72,12 @@ def test_fewer_cases_than_asked_for_decide_nothing() -> None:
     assert judge("good", pairs(20, 20), RULE, min_cases=50).verdict == "underpowered"
 
 
+def test_what_could_not_be_scored_is_no_pass() -> None:
+    """Six cases in a hundred may be the bad ones; those without a reference lack it for both models."""
+    assert judge("good", pairs(940, 0), RULE, unscored={"judge_failed": 60}).verdict == "underpowered"
+    assert judge("good", pairs(940, 0), RULE, unscored={"no_reference": 600}).verdict == "pass"
+
+
 def test_a_gate_passes_where_every_rubric_does() -> None:
     """One fail fails; one open rubric holds; no rubric is no pass."""
     assert worst(["pass", "fail", "underpowered"]) == "fail"
