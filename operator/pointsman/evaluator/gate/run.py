@@ -1,0 +1,276 @@
+"""Asks both revisions every case of the gate, each tier once, and writes pairs; picks up where it was cut."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from pointsman.api.v1alpha1.rubrics import rubric_version
+from pointsman.evaluator import datasets
+from pointsman.evaluator.cases import GateCase, GateTotal
+from pointsman.evaluator.classify import ClassifierError, NonsenseError
+from pointsman.evaluator.decision import asks, decide, same_answer
+from pointsman.evaluator.gate.case import PATH, WithGate, body_of
+from pointsman.evaluator.rollouts import tier_of, triton_urls
+from pointsman.evaluator.rubrics import scorers as build_scorers
+from pointsman.evaluator.shadow.grading import PLAIN, asked, grade
+from pointsman.evaluator.shadow.pairs import ANSWERED, CaseName, pairs
+from pointsman.evaluator.shadow.replay import Question, UnavailableError
+from pointsman.evaluator.shadow.spending import cost_nano, estimate_nano
+from pointsman.evaluator.sources import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pointsman.api.v1alpha1.rubrics import Dataset
+    from pointsman.api.v1alpha1.settings import Settings
+    from pointsman.evaluator.cases import CaseItem, CaseState
+    from pointsman.evaluator.classify import Answer, Classifiers
+    from pointsman.evaluator.datasets import Loaded
+    from pointsman.evaluator.policies import Policies
+    from pointsman.evaluator.rollouts import LiveRollout, Rollouts
+    from pointsman.evaluator.rubrics import Library
+    from pointsman.evaluator.rubrics.types import Scorer
+    from pointsman.evaluator.shadow.pairs import Outcomes
+    from pointsman.evaluator.shadow.replay import Replayer
+    from pointsman.evaluator.shadow.reply import Reply
+    from pointsman.evaluator.shadow.spending import Spending
+    from pointsman.gate.cases import GateCase as Case
+    from pointsman.plan.types import ArmPlan, TierPlan
+
+log = logging.getLogger(__name__)
+
+STAGE: Final = "gate"
+LOOK_S: Final = 1.0
+"""How often it is looked for rollouts whose gate has begun or is over."""
+WAIT_S: Final = 2.0
+"""Before another look for a classifier, a way to a tier, a data set or money."""
+RETRIES_S: Final = (1.0, 4.0)
+"""Before each further attempt at an answer that a tier did not give."""
+CONCURRENCY: Final = 16
+"""Cases at a time, of one policy."""
+
+
+Terms: TypeAlias = tuple["Dataset | None", "Settings", tuple[str, ...]]
+"""What a run begins anew for when it changes: data set, settings, versions of the rubrics."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """What gate runs work with; shared with the shadow."""
+
+    policies: Policies
+    rollouts: Rollouts
+    classifiers: Classifiers
+    replayer: Replayer
+    library: Library
+    spending: Spending
+    take: Callable[[CaseItem], object]
+    """The writer's queue."""
+    done: Callable[[str, str], frozenset[str]]
+    """(policy, rollout) → cases that the store has; blocking."""
+
+
+class GateRuns:
+    """The gate runs of all policies: one task for each rollout that is in its Gate."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+        self._tasks: dict[tuple[str, str], tuple[Terms, asyncio.Task[None]]] = {}
+
+    async def run(self) -> None:
+        """Start runs as gates begin, end them as gates end; until cancelled."""
+        try:
+            while True:
+                self._look()
+                await asyncio.sleep(LOOK_S)
+        finally:
+            tasks = [task for _, task in self._tasks.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _look(self) -> None:
+        wanted = {
+            (rollout.policy, rollout.id): rollout
+            for rollout in self._kit.rollouts.all()
+            if rollout.gate is not None and rollout.step == "Gate" and self._kit.replayer.configured
+        }
+        for key in [key for key in self._tasks if key not in wanted]:
+            self._tasks.pop(key)[1].cancel()
+        for key, rollout in wanted.items():
+            terms, known = self._terms(rollout), self._tasks.get(key)
+            if known is None or known[0] != terms:
+                if known is not None:
+                    known[1].cancel()
+                run = GateRun(self._kit, rollout, anew=known is not None)
+                self._tasks[key] = terms, asyncio.create_task(_guarded(run))
+
+    def _terms(self, rollout: LiveRollout) -> Terms:
+        facts = self._kit.policies.policy(rollout.policy)
+        rubrics = facts.rubrics if facts is not None else ()
+        return rollout.gate, rollout.settings, tuple(rubric_version(rubric) for rubric in rubrics)
+
+
+async def _guarded(run: GateRun) -> None:
+    """Run to the end; what nobody thought of ends this gate alone."""
+    try:
+        await run.run()
+    except Exception:  # nothing of a case may be logged: the traceback has none
+        log.exception("a gate run failed", extra={"policy": run.policy})
+
+
+class GateRun:
+    """One gate: every case of its data set."""
+
+    def __init__(self, kit: Kit, rollout: LiveRollout, *, anew: bool = False) -> None:
+        """`anew`: ask every case again, for rubrics that have changed since."""
+        self._kit = kit
+        self._rollout = rollout
+        self._anew = anew
+        self._told = ""
+
+    @property
+    def policy(self) -> str:
+        """`namespace/name`."""
+        return self._rollout.policy
+
+    async def run(self) -> None:
+        """Ask the cases that are not in the store yet."""
+        rollout = self._rollout
+        loaded = await self._loaded()
+        scorers = self._scorers(loaded)
+        cases = {case.id: case for case in loaded.cases}
+        self._kit.take(GateTotal(rollout.policy, rollout.id, len(cases)))
+        done: frozenset[str] = frozenset()
+        if not self._anew:
+            done = await asyncio.to_thread(self._kit.done, rollout.policy, rollout.id)
+        left = iter([case for case in cases.values() if case.id not in done])
+
+        async def work() -> None:
+            for case in left:  # shared: each worker takes the next one
+                await self._case(case, scorers)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(CONCURRENCY):
+                group.create_task(work())
+        log.info("gate: every case is answered", extra={"policy": rollout.policy, "cases": len(cases)})
+
+    async def _loaded(self) -> Loaded:
+        if self._rollout.gate is None:
+            raise ValueError("the policy has no gate")
+        source = datasets.source(self._rollout.namespace, self._rollout.gate)
+        while True:
+            try:
+                return await self._kit.library.datasets.get(source)
+            except SourceError as error:
+                await self._wait(f"spec.evaluation.gate.dataset: {error}")
+
+    def _scorers(self, loaded: Loaded) -> Sequence[Scorer]:
+        facts = self._kit.policies.policy(self.policy)
+        resources = self._kit.library.resources(self.policy)
+        resources = replace(resources, datasets=WithGate(resources.datasets, loaded))
+        return build_scorers(facts.rubrics if facts is not None else (), resources)
+
+    async def _case(self, case: Case, scorers: Sequence[Scorer]) -> None:
+        """Ask one case and write what came of it: its state last, which says that its pairs are there."""
+        answered = bool(case.messages) and await self._paired(case, scorers)
+        state: CaseState = "scored" if answered else "failed"
+        self._kit.take(GateCase(self._rollout.policy, self._rollout.id, case.id, state))
+
+    async def _paired(self, case: Case, scorers: Sequence[Scorer]) -> bool:
+        """Write a case's pairs; return whether both sides answered."""
+        rollout = self._rollout
+        body = body_of(case, rollout.model)
+        incumbent, intent = await self._decided(rollout.incumbent, body)
+        candidate, other = await self._decided(rollout.candidate, body)
+        if rollout.incumbent.classifier is None:
+            intent = other
+        name = CaseName(rollout.policy, rollout.id, "gate", case.id, case.group, case.intent or intent)
+
+        async def outcomes(arm: ArmPlan, tier: TierPlan) -> Outcomes:
+            reply = await self._asked(arm, tier, body, f"{rollout.id}-gate-{case.turn_sha256[:16]}")
+            facts = self._kit.policies.policy(rollout.policy)
+            rule = facts.capture if facts is not None and facts.capture is not None else PLAIN
+            return await grade(reply, await asked(body, rule), name.intent, scorers, rule)
+
+        if same_answer(incumbent, candidate):
+            mine = theirs = await outcomes(rollout.incumbent, incumbent)
+        else:
+            mine, theirs = await asyncio.gather(
+                outcomes(rollout.incumbent, incumbent), outcomes(rollout.candidate, candidate)
+            )
+        for row in pairs(name, mine, theirs):
+            self._kit.take(row)
+        return mine[ANSWERED] and theirs[ANSWERED]
+
+    async def _decided(self, arm: ArmPlan, body: bytes) -> tuple[TierPlan, str]:
+        """Return the tier that an arm chooses, and the intent; waits for a classifier that is not there."""
+        classifier, answer = asks(arm), None
+        while classifier is not None:
+            try:
+                answer = await self._kit.classifiers.ask(triton_urls(classifier), classifier.model, body)
+            except NonsenseError:
+                pass  # the last tier would serve
+            except ClassifierError as error:
+                await self._wait(f"classifier of {arm.revision}: {error}")
+                continue
+            break
+        return tier_of(arm, decide(arm, answer).tier) or arm.tiers[-1], _intent(answer)
+
+    async def _asked(self, arm: ArmPlan, tier: TierPlan, body: bytes, request_id: str) -> Reply:
+        """Return a tier's answer to a case, the last one of several attempts if it gives none."""
+        rollout = self._rollout
+        question = Question(
+            gateway=rollout.gateway,
+            target=f"{rollout.policy}/{arm.revision}/{tier.name}",
+            deadline_s=tier.total_timeout_ms / 1000,
+            path=PATH,
+            body=body,
+            request_id=request_id,
+        )
+        reply = await self._answer(arm, tier, question)
+        for pause in RETRIES_S:
+            if reply.answered:
+                break
+            await asyncio.sleep(pause)
+            reply = await self._answer(arm, tier, question)
+        return reply
+
+    async def _answer(self, arm: ArmPlan, tier: TierPlan, question: Question) -> Reply:
+        """Return a tier's answer; waits for money, and for a way to the tier."""
+        rollout, spending = self._rollout, self._kit.spending
+        price = spending.price(rollout, arm.revision, tier.name)
+        estimate = estimate_nano(price, len(question.body), None)
+        while True:
+            if not spending.admits(rollout, estimate):
+                await self._wait("rollout.shadow.budgetUSDPerHour is spent")
+                continue
+            spending.reserve(rollout, estimate)
+            try:
+                reply = await self._kit.replayer.send(STAGE, question)
+            except UnavailableError as error:
+                spending.release(rollout, estimate)
+                await self._wait(str(error))
+                continue
+            except BaseException:
+                spending.release(rollout, estimate)
+                raise
+            spending.settle(rollout, estimate, cost_nano(price, len(question.body), reply))
+            return reply
+
+    async def _wait(self, why: str) -> None:
+        self._tell(why)
+        await asyncio.sleep(WAIT_S)
+
+    def _tell(self, why: str) -> None:
+        """Log what the gate waits for, once."""
+        if why and why != self._told:
+            log.warning("gate waits: %s", why, extra={"policy": self.policy})
+        self._told = why
+
+
+def _intent(answer: Answer | None) -> str:
+    return answer.intent if answer is not None else ""

@@ -1,0 +1,116 @@
+"""Puts shadow and gate together: what asks models off the path, through Envoy."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pointsman.evaluator.gate.run import GateRuns, Kit
+from pointsman.evaluator.rollouts import Rollouts
+from pointsman.evaluator.shadow import history
+from pointsman.evaluator.shadow.replay import Replayer, ReplayMetrics
+from pointsman.evaluator.shadow.service import Shadow
+from pointsman.evaluator.shadow.spending import Spending
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from prometheus_client import CollectorRegistry
+
+    from pointsman.clock import Clock
+    from pointsman.evaluator.cases import CaseItem, ScoredRequest
+    from pointsman.evaluator.classify import Classifiers
+    from pointsman.evaluator.policies import Policies
+    from pointsman.evaluator.rubrics import Library
+    from pointsman.evaluator.rubrics.types import Scorer
+    from pointsman.evaluator.tls import TLSFiles
+
+RELOAD_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What it works with, all of the process's own."""
+
+    urls: Mapping[str, str]
+    """Base URLs of Envoys' shadow listeners, by gateway; "": of all others. Empty: nothing is asked."""
+    tls: TLSFiles | None
+    """The certificate to show where a URL is https://."""
+    policies: Policies
+    classifiers: Classifiers
+    library: Library
+    scorers: Callable[[str], Sequence[Scorer]]
+    """Of a policy's rubrics as they are now."""
+    take: Callable[[CaseItem], object]
+    """The writer's queue."""
+    store: Path
+    registry: CollectorRegistry
+    clock: Clock
+
+
+class OffPath:
+    """Shadow replays and gate runs. `offer` takes each scored request and never waits."""
+
+    def __init__(self, needs: Needs) -> None:
+        store = needs.store
+        rollouts = Rollouts(needs.policies)
+        spending = Spending(
+            needs.policies, needs.clock, lambda policy, since: history.spent(store, policy, since)
+        )
+        self._replayer = Replayer(needs.urls, ReplayMetrics(needs.registry), needs.tls)
+        self._shadow = Shadow(
+            policies=needs.policies,
+            rollouts=rollouts,
+            classifiers=needs.classifiers,
+            replayer=self._replayer,
+            scorers=needs.scorers,
+            take=needs.take,
+            spending=spending,
+            registry=needs.registry,
+        )
+        self._gates = GateRuns(
+            Kit(
+                policies=needs.policies,
+                rollouts=rollouts,
+                classifiers=needs.classifiers,
+                replayer=self._replayer,
+                library=needs.library,
+                spending=spending,
+                take=needs.take,
+                done=lambda policy, rollout: history.cases_done(store, policy, rollout),
+            )
+        )
+
+    def offer(self, scored: ScoredRequest) -> None:
+        """Take a request whose scores are stored."""
+        self._shadow.offer(scored)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._shadow.run())
+                group.create_task(self._gates.run())
+                group.create_task(self._reloading())
+        finally:
+            await self._replayer.close()
+
+    async def _reloading(self) -> None:
+        while True:
+            await asyncio.sleep(RELOAD_S)
+            self._replayer.reload()
+
+
+def shadow_urls(values: Sequence[str]) -> dict[str, str]:
+    """Read `--shadow-url` values, `URL` or `GATEWAY=URL`; ValueError names the one that is neither."""
+    urls: dict[str, str] = {}
+    for value in values:
+        gateway, _, url = value.rpartition("=") if not value.startswith("http") else ("", "", value)
+        if not url.startswith(("http://", "https://")):
+            raise ValueError(f"{value}: must be https://HOST:PORT, or GATEWAY=https://HOST:PORT")
+        if gateway in urls:
+            raise ValueError(f"{value}: gateway {gateway or '(all others)'} has a URL already; give one each")
+        urls[gateway] = url
+    return urls
