@@ -72,6 +72,18 @@ Example:
     show_default=True,
     help="How often what is over is deleted.",
 )
+@click.option(
+    "--shadow-url",
+    multiple=True,
+    metavar="[GATEWAY=]URL",
+    help="An Envoy's shadow listener, through which candidates are asked off the path; for https:// the "
+    "--tls-* files are shown. Repeatable, one a gateway; without GATEWAY: of all others.",
+)
+@click.option(
+    "--allow-file-artifacts",
+    is_flag=True,
+    help="Data sets may be file:///… on this machine. Leave it off where others may write policies.",
+)
 @click.option("--tls-cert", type=_EXISTING, help="PEM. With it, Envoy must show a client certificate.")
 @click.option("--tls-key", type=_EXISTING, help="PEM.")
 @click.option("--tls-client-ca", type=_EXISTING, help="PEM: who signs Envoy's client certificates.")
@@ -89,6 +101,8 @@ def command(  # noqa: PLR0917 - click passes options by name
     retention_requests: float,
     series_keep: float,
     sweep_every: float,
+    shadow_url: tuple[str, ...],
+    allow_file_artifacts: bool,  # noqa: FBT001 - click passes options by name
     tls_cert: Path | None,
     tls_key: Path | None,
     tls_client_ca: Path | None,
@@ -98,6 +112,7 @@ def command(  # noqa: PLR0917 - click passes options by name
         return
     if store is None:
         raise click.UsageError("--store: name the SQLite file to write to")
+    from pointsman.evaluator.offpath import shadow_urls
     from pointsman.evaluator.serve import Settings, serve
     from pointsman.evaluator.store import StoreError
     from pointsman.evaluator.tls import TLSFiles
@@ -111,6 +126,12 @@ def command(  # noqa: PLR0917 - click passes options by name
                 "--tls-cert, --tls-key and --tls-client-ca belong together: give all three"
             )
         tls = TLSFiles(tls_cert, tls_key, tls_client_ca)
+    try:
+        urls = shadow_urls(shadow_url)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--shadow-url") from None
+    if tls is None and any(url.startswith("https://") for url in urls.values()):
+        raise click.UsageError("--shadow-url: https:// needs --tls-cert, --tls-key and --tls-client-ca")
     settings = Settings(
         access_log_address=access_log_address,
         capture_address=capture_address,
@@ -122,6 +143,8 @@ def command(  # noqa: PLR0917 - click passes options by name
         keeping=Keeping(int(retention_requests), int(series_keep), sweep_every),
         poll_s=envoy_poll,
         grace_s=envoy_grace,
+        shadow_urls=urls,
+        allow_files=allow_file_artifacts,
     )
     configure("evaluator")
     try:

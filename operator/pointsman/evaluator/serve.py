@@ -33,7 +33,7 @@ from pointsman.evaluator.store import Store
 from pointsman.evaluator.writer import Keeping, Writer, sweep
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from pathlib import Path
 
     from pointsman.clock import Clock
@@ -62,6 +62,10 @@ class Settings:
     keeping: Keeping = field(default_factory=Keeping)
     poll_s: float = 5.0
     grace_s: float = 3.0
+    allow_files: bool = False
+    """Whether data sets may be `file:///…`."""
+    shadow_urls: Mapping[str, str] = field(default_factory=dict)
+    """Base URLs of Envoys' shadow listeners, by gateway; "": of all others."""
 
 
 async def serve(
