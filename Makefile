@@ -24,8 +24,8 @@ binaries: .venv/stamp
 	@$(BIN)/pointsman lab binaries
 
 .PHONY: demo
-demo: .venv/stamp ## route 2,505 real prompts through the whole stack and say what it saved
-	$(BIN)/pointsman demo
+demo: .venv/stamp ## five rollouts under real traffic: good ones promoted, bad ones stopped (12 minutes)
+	$(BIN)/pointsman demo --report demo-report.html
 
 .PHONY: test
 test: .venv/stamp binaries ## everything, on real servers

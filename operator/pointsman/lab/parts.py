@@ -133,7 +133,7 @@ class _Ours:
     def evaluator(self, at: _Addresses) -> Server:
         arguments = ["--access-log-address", at.access_log, "--capture-address", at.capture]
         arguments += ["--http-address", at.evaluator, "--store", str(self.state / "evaluator.sqlite")]
-        arguments += ["--envoy-admin", f"http://{at.envoy_admin}"]
+        arguments += ["--envoy-admin", f"http://{at.envoy_admin}", "--shadow-url", f"https://{at.shadow}"]
         return self._server("evaluator", at.evaluator, arguments + self._tls("evaluator"))
 
     def _tls(self, name: str) -> list[str]:
