@@ -174,6 +174,8 @@ def problems(kind: Kind, change: Change, minimum_drop_permille: int) -> list[str
     """Say why the recorded verdicts do not make the candidate what its act calls it; empty: they do."""
     intent, worst = change.worst
     found = []
+    if kind != "broken" and change.saved <= 0:
+        found.append("it saves nothing")
     if kind == "hidden":
         if change.drop > _HIDDEN_PERMILLE:
             found.append(f"it loses {change.drop:.1f} permille on average: that is not hidden")
@@ -184,8 +186,6 @@ def problems(kind: Kind, change: Change, minimum_drop_permille: int) -> list[str
         found.append(f"{intent} loses {worst:.1f} permille: not less than minimumDropPermille")
     if kind == "better" and change.drop > PERMILLE / 100:
         found.append(f"it loses {change.drop:.1f} permille on average")
-    if kind == "better" and change.saved <= 0:
-        found.append("it saves nothing")
     if kind == "broken" and change.differ:
         found.append("it decides otherwise than the incumbent")
     return found
