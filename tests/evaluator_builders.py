@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -87,7 +88,32 @@ def capture(number: int = 0, half: str = "request", **changes: Any) -> CaptureRo
     return CaptureRow(**(values | changes))
 
 
-def policy_object(name: str = "support", *, capture_spec: dict[str, Any] | None = None) -> dict[str, Any]:
+ROLLOUT = "0a1b2c3d"
+CANDIDATE = "support-fedcba9876"
+POLITE: dict[str, Any] = {"name": "polite", "type": "Contains", "contains": {"all": ["please"]}}
+"""A rubric that needs nothing but the answer's text."""
+
+
+def rollout_status(rollout: str = ROLLOUT, **changes: Any) -> dict[str, Any]:
+    """Return a policy's status with a live rollout in its first canary step."""
+    began = "2026-09-21T14:13:20.000000Z"
+    told: dict[str, Any] = {
+        "id": rollout,
+        "candidate": CANDIDATE,
+        "incumbent": REVISION,
+        "startedAt": began,
+        "steps": [{"index": 3, "name": "Canary", "weightPermille": 250, "startedAt": began}],
+    }
+    return {"stableRevision": REVISION, "rollout": told | changes}
+
+
+def policy_object(
+    name: str = "support",
+    *,
+    capture_spec: dict[str, Any] | None = None,
+    rubrics: Sequence[dict[str, Any]] = (),
+    status: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Return a RoutingPolicy as the API server gives it."""
     spec: dict[str, Any] = {
         "gatewayRef": {"name": "default"},
@@ -111,21 +137,34 @@ def policy_object(name: str = "support", *, capture_spec: dict[str, Any] | None 
     }
     if capture_spec is not None:
         spec["evaluation"] = {"capture": capture_spec}
-    return {"metadata": {"name": name, "namespace": "chat"}, "spec": spec}
+    if rubrics:
+        spec.setdefault("evaluation", {})["rubrics"] = list(rubrics)
+    made: dict[str, Any] = {"metadata": {"name": name, "namespace": "chat", "uid": "u-1"}, "spec": spec}
+    return made | ({"status": status} if status else {})
 
 
-def revision_object(name: str = REVISION, policy: str = "support") -> dict[str, Any]:
-    """Return a RoutingPolicyRevision as the API server gives it."""
+def revision_object(
+    name: str = REVISION, policy: str = "support", *, bundle: str = "", triton: str = "http://127.0.0.1:9"
+) -> dict[str, Any]:
+    """Return a RoutingPolicyRevision as the API server gives it; `bundle`: hex digits of its classifier's."""
     spec = policy_object()["spec"]
     kept = {"policyRef": {"name": policy}, "tiers": spec["tiers"], "strategy": spec["strategy"]}
+    if bundle:
+        classifier = {
+            "artifact": {"uri": "configmap://bundle", "sha256": bundle * (64 // len(bundle))},
+            "thresholds": [{"tier": "cheap", "minScorePermille": 500}],
+        }
+        kept["strategy"] = {"type": "Classifier", "classifier": classifier}
+        kept["triton"] = {"external": {"urls": [triton]}}
     return {"metadata": {"name": name, "namespace": "chat"}, "spec": kept}
 
 
-def known_policies(capture_spec: dict[str, Any] | None = None) -> Policies:
-    """Return a view with the one policy `chat/support` and its revision, synced."""
+def known_policies(capture_spec: dict[str, Any] | None = None, **more: Any) -> Policies:
+    """Return a view with the one policy `chat/support` and its revisions, synced."""
     policies = Policies()
     policies.put_revision(f"chat/{REVISION}", revision_object())
-    policies.put_policy(POLICY, policy_object(capture_spec=capture_spec))
+    policies.put_revision(f"chat/{CANDIDATE}", revision_object(CANDIDATE))
+    policies.put_policy(POLICY, policy_object(capture_spec=capture_spec, **more))
     policies.synced.set()
     return policies
 

@@ -13,12 +13,25 @@ from aiohttp.test_utils import TestServer
 from prometheus_client import CollectorRegistry
 
 from evaluator_builders import FakeClock
+from pointsman.api.v1alpha1.meta import SecretKeyRef
+from pointsman.evaluator.bodies import Bodies
 from pointsman.evaluator.capture import Captures, capture_app
+from pointsman.evaluator.classify import Classifiers
 from pointsman.evaluator.http_api import Api
+from pointsman.evaluator.intents import Intents
 from pointsman.evaluator.metrics import ProcessMetrics
 from pointsman.evaluator.policies import Policies
+from pointsman.evaluator.rollouts import Rollouts
+from pointsman.evaluator.rubrics import Library
+from pointsman.evaluator.scoring import Scoring
+from pointsman.evaluator.shelf import Shelf
 from pointsman.evaluator.store import Store
-from pointsman.evaluator.writer import Writer
+from pointsman.evaluator.writer import Keeping, Writer, sweep
+from pointsman.fetching import Fetcher
+
+
+async def _no_key(_: str, ref: SecretKeyRef) -> str:
+    raise KeyError(ref.key)
 
 
 @dataclass
@@ -41,6 +54,10 @@ class Rig:
         """Return a sample of the exposition."""
         return self.registry.get_sample_value(name, labels)
 
+    async def sweep(self, writer: Writer, policies: Policies) -> None:
+        """Delete what has been kept long enough."""
+        await sweep(writer, policies, Keeping(), self._metrics, self.clock)
+
     def files_hold(self, word: bytes) -> bool:
         """Whether `word` is in any of the store's files."""
         return any(word in file.read_bytes() for file in self.folder.iterdir())
@@ -60,13 +77,40 @@ class Rig:
                 self.registry.unregister(writer.totals)
 
     @asynccontextmanager
+    async def scoring(self, policies: Policies) -> AsyncIterator[tuple[Writer, Scoring]]:
+        """Run a writer and what scores its requests, with a registry of their own."""
+        registry = CollectorRegistry()
+        async with self.writer(policies) as writer:
+            fetch = Fetcher(None)
+            library = Library(fetch, _no_key, registry)
+            classifiers = Classifiers(registry)
+            intents = Intents(policies, Rollouts(policies), classifiers, registry)
+            scoring = Scoring(
+                writer,
+                policies,
+                Shelf(policies, library).scorers,
+                intents,
+                bodies=Bodies(),
+                registry=registry,
+            )
+            task = asyncio.create_task(scoring.run())
+            try:
+                yield writer, scoring
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                await classifiers.close()
+                await library.close()
+                await fetch.close()
+
+    @asynccontextmanager
     async def http(self, policies: Policies) -> AsyncIterator[tuple[httpx.AsyncClient, Writer]]:
         """Run a writer with both HTTP applications on one address: captures at /, our own under /own."""
         async with self.writer(policies) as writer:
             captures = Captures(policies, writer.offer, writer.totals, self.clock)
             task = asyncio.create_task(captures.run())
             app = capture_app(captures)
-            app.add_subapp("/own", Api(writer, policies, self.path, self.registry, self.clock).app())
+            app.add_subapp("/own", Api(writer, policies, self.path, CollectorRegistry(), self.clock).app())
             async with (
                 TestServer(app) as server,
                 httpx.AsyncClient(base_url=str(server.make_url("/")), trust_env=False) as client,

@@ -67,6 +67,15 @@ def _kept_messages(messages: list[dict[str, Any]], rule: CaptureRule, *, truncat
     return Kept("messages", _compact(redact_json(_arguments_read(messages), rule.redact)), truncated)
 
 
+def text_of(kept: Kept) -> tuple[str, list[dict[str, Any]]]:
+    """Return a stored answer's text (of the first choice) and its messages."""
+    if kept.form != "messages":
+        return kept.text, [{"content": kept.text}] if kept.form == "text" else []
+    messages: list[dict[str, Any]] = json.loads(kept.text)
+    content = messages[0].get("content") if messages else None
+    return (content if isinstance(content, str) else ""), messages
+
+
 def messages_of_body(value: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the choices of a chat or text completion as plain messages; [] for any other answer."""
     messages = []

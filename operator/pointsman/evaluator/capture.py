@@ -15,13 +15,15 @@ from pointsman.evaluator.answer import keep
 from pointsman.evaluator.record import LONGEST_NAME
 from pointsman.evaluator.rows import CaptureRow
 from pointsman.evaluator.totals import capture_series
+from pointsman.evaluator.turns import turn_sha256
 from pointsman.evaluator.writer import micros
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pointsman.clock import Clock
     from pointsman.evaluator.answer import Half
+    from pointsman.evaluator.bodies import Bodies
     from pointsman.evaluator.metrics import Totals
     from pointsman.evaluator.policies import Policies
     from pointsman.evaluator.prices import CaptureRule
@@ -37,6 +39,9 @@ BODY_BYTES: Final = 4_194_304
 """The most that a policy may ask for (`capture.maxBytes`)."""
 BODY_DEADLINE_S: Final = 10.0
 QUEUE_BYTES: Final = 64 << 20
+GATHER_S: Final = 0.05
+"""How long texts are gathered for one turn of a thread."""
+BATCH_BYTES: Final = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,10 @@ class Posted:
 
 
 def prepare(posted: Posted, rule: CaptureRule) -> CaptureRow:
-    """Return what is stored of a text: cut, put together, redacted. Pure; takes a while for long texts."""
+    """Return what is stored of a text: cut, put together, redacted. Pure; takes a while for long texts.
+
+    The key of a request's reference is taken of the whole body as it came: struck out or cut it is another.
+    """
     kept = keep(posted.half, posted.body, posted.content_type, rule, truncated=posted.truncated)
     return CaptureRow(
         policy=posted.policy,
@@ -69,19 +77,38 @@ def prepare(posted: Posted, rule: CaptureRule) -> CaptureRow:
         content_type=posted.content_type,
         retention_s=rule.retention_s,
         kept=kept,
+        turn_sha256=turn_sha256(posted.body) if posted.half == "request" and not posted.truncated else "",
     )
+
+
+def prepare_all(texts: Sequence[tuple[Posted, CaptureRule]]) -> list[CaptureRow | Exception]:
+    """Prepare several: a text that cannot be read must stop neither the others nor us."""
+    rows: list[CaptureRow | Exception] = []
+    for posted, rule in texts:
+        try:
+            rows.append(prepare(posted, rule))
+        except Exception as error:  # noqa: BLE001 - whatever a hostile text does to a parser
+            rows.append(error)
+    return rows
 
 
 class Captures:
     """A bounded queue of texts, and the task that prepares them for `take` (the writer's queue)."""
 
     def __init__(
-        self, policies: Policies, take: Callable[[CaptureRow], object], totals: Totals, clock: Clock
+        self,
+        policies: Policies,
+        take: Callable[[CaptureRow], object],
+        totals: Totals,
+        clock: Clock,
+        bodies: Bodies | None = None,
     ) -> None:
+        """`bodies` holds requests as they came, for whoever must see them so; it decides for how long."""
         self._policies = policies
         self._take = take
         self._totals = totals
         self._clock = clock
+        self._bodies = bodies
         self._queue: deque[Posted] = deque()
         self._bytes = 0
         self._arrived = asyncio.Event()
@@ -98,26 +125,40 @@ class Captures:
         await self._policies.synced.wait()
         while True:
             await self._arrived.wait()
-            while self._queue:
-                posted = self._queue.popleft()
-                self._bytes -= len(posted.body)
-                await self._prepare(posted)
+            await asyncio.sleep(GATHER_S)
             self._arrived.clear()
+            while self._queue:
+                await self._prepare(self._next())
 
-    async def _prepare(self, posted: Posted) -> None:
-        facts = self._policies.policy(posted.policy)
-        if facts is None or facts.capture is None:
-            self._note(posted, "refused")
-            return
-        try:
-            row = await asyncio.to_thread(prepare, posted, facts.capture)
-        except Exception:  # a text that cannot be read must stop neither the others nor us
-            log.exception(
-                "a text could not be prepared", extra={"policy": posted.policy, "half": posted.half}
-            )
-            self._note(posted, "failed")
-            return
-        self._take(row)
+    def _next(self) -> list[tuple[Posted, CaptureRule]]:
+        """Take some texts off the queue, as many as a thread has done soon."""
+        batch: list[tuple[Posted, CaptureRule]] = []
+        size = 0
+        while self._queue and size < BATCH_BYTES:
+            posted = self._queue.popleft()
+            self._bytes -= len(posted.body)
+            facts = self._policies.policy(posted.policy)
+            if facts is None or facts.capture is None:
+                self._note(posted, "refused")
+                continue
+            size += len(posted.body)
+            batch.append((posted, facts.capture))
+            if self._bodies is not None and posted.half == "request" and not posted.truncated:
+                self._bodies.put(posted.policy, posted.request_id, posted.body)
+        return batch
+
+    async def _prepare(self, batch: list[tuple[Posted, CaptureRule]]) -> None:
+        rows = await asyncio.to_thread(prepare_all, batch)
+        for (posted, _), row in zip(batch, rows, strict=True):
+            if isinstance(row, Exception):
+                log.error(
+                    "a text could not be prepared: %s",
+                    type(row).__name__,  # not its words, which may hold the text's
+                    extra={"policy": posted.policy, "half": posted.half},
+                )
+                self._note(posted, "failed")
+            else:
+                self._take(row)
 
     async def _handle(self, request: web.Request) -> web.Response:
         try:

@@ -113,6 +113,28 @@ def outcomes(record: AccessRecord) -> tuple[Outcome, ...]:
     return tuple(results)
 
 
+def arm_outcomes(record: AccessRecord) -> tuple[Outcome, ...]:
+    """Return exactly one result of each rubric: what the request says about its arm.
+
+    Where the chosen tier failed and another answered, `answered` fails, and counts for the chosen tier: an
+    arm that lives on its fallback does not work.
+    """
+    failed = failed_rubrics(record)
+    return tuple(
+        Outcome(rubric, record.tier, passed=False)
+        if rubric is Rubric.ANSWERED and record.failed_over
+        else Outcome(rubric, record.label_tier, rubric not in failed)
+        for rubric in Rubric
+    )
+
+
+def answerless(record: AccessRecord) -> bool:
+    """Whether there is no answer whose text could be scored: an error, nothing, or half of one."""
+    if not HTTPStatus.OK <= record.status < HTTPStatus.MULTIPLE_CHOICES:
+        return True
+    return not _answered(record) or bool(ABORT_FLAGS.intersection(record.flags))
+
+
 def measure(record: AccessRecord, policy: PolicyFacts | None, revision: RevisionFacts | None) -> Measures:
     """Return the continuous guards. A cost needs tokens and a price; a baseline needs a cost beside it."""
     cost = baseline = None

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from pointsman.clock import Clock
+    from pointsman.evaluator.bodies import Bodies
     from pointsman.evaluator.policies import Policies
     from pointsman.evaluator.writer import Writer
 
@@ -33,20 +34,28 @@ class Api:
     """The routes."""
 
     def __init__(
-        self, writer: Writer, policies: Policies, store: Path, registry: CollectorRegistry, clock: Clock
+        self,
+        writer: Writer,
+        policies: Policies,
+        store: Path,
+        registry: CollectorRegistry,
+        clock: Clock,
+        *,
+        bodies: Bodies | None = None,
     ) -> None:
         self._writer = writer
         self._policies = policies
         self._store = store
         self._registry = registry
         self._clock = clock
+        self._bodies = bodies
 
     def app(self) -> web.Application:
         """Return the application."""
         app = web.Application()
         app.add_routes(
             [
-                *probes.routes(self._registry, self._ready),
+                *probes.routes(self._registry, self._ready, self._writer.totals.render),
                 web.get("/v1/summary", self._summary),
                 web.delete("/v1/sessions/{session}", self._forget),
             ]
@@ -88,6 +97,8 @@ class Api:
         """Delete a session's texts and its link to its requests."""
         session = session_digest(request.match_info["session"])
         now_us = micros(self._clock)
+        if self._bodies is not None:
+            self._bodies.clear()
         try:
             done = await self._writer.call(lambda store: store.forget(session, now_us))
         except sqlite3.Error as error:

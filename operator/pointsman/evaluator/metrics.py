@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from prometheus_client import Counter as PromCounter
 from prometheus_client import Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from pointsman.evaluator.totals import FAMILIES, Family, Name, Series
+from pointsman.evaluator.exposition import Exposition
+from pointsman.evaluator.totals import Name, Series
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -28,22 +29,38 @@ class Totals(Collector):
     def __init__(self, stored: Mapping[Series, int]) -> None:
         self._stored = Counter(stored)
         self._passing: Counter[Series] = Counter()
+        self._exposition = Exposition()
+        self._exposition.know((*self._stored, Series(Name.ENTRIES, ())))
+        self._lost_known = False
         self.lost_known = any(series.family == Name.LOST for series in stored)
+
+    @property
+    def lost_known(self) -> bool:
         """Whether any Envoy was ever asked: without that there is no number of losses, not even zero."""
+        return self._lost_known
+
+    @lost_known.setter
+    def lost_known(self, known: bool) -> None:
+        self._lost_known = known
+        if known:
+            self._exposition.know([Series(Name.LOST, ())])
 
     def add(self, counts: Mapping[Series, int]) -> None:
         """Take in what a transaction has added."""
         self._stored.update(counts)
+        self._exposition.know(counts)
 
     def note(self, series: Series, amount: int = 1) -> None:
         """Count what is not in the store: starts at zero with each process."""
         self._passing[series] += amount
+        self._exposition.know([series])
 
     def drop(self, gone: Iterable[Series]) -> None:
         """Forget series for good."""
         for series in gone:
             self._stored.pop(series, None)
             self._passing.pop(series, None)
+            self._exposition.forget(series)
 
     def value(self, series: Series) -> int:
         """Return a series' value in stored units."""
@@ -52,43 +69,17 @@ class Totals(Collector):
     def __len__(self) -> int:
         return len(self._stored)
 
+    def render(self) -> bytes:
+        """Return all of it in Prometheus's text format; cheap, for it is scraped every few seconds."""
+        return self._exposition.render(self.value)
+
     def collect(self) -> Iterator[Metric]:
         """Yield every family."""
-        values = self._stored + self._passing
-        by_family: dict[str, dict[Series, int]] = defaultdict(dict)
-        for series, value in values.items():
-            by_family[series.family][series] = value
-        for name, family in FAMILIES.items():
-            found = by_family[name]
-            if name == Name.ENTRIES or (name == Name.LOST and self.lost_known):
-                found.setdefault(Series(name, ()), 0)
-            yield _histogram(family, found) if family.kind == "histogram" else _counter(family, found)
+        yield from text_string_to_metric_families(self.render().decode())
 
     def describe(self) -> Iterable[Metric]:
         """Yield nothing: names are checked where they are declared."""
         return ()
-
-
-def _counter(family: Family, found: Mapping[Series, int]) -> CounterMetricFamily:
-    metric = CounterMetricFamily(family.name, family.help, labels=family.labels)
-    for series, value in found.items():
-        metric.add_metric(series.labels, value / family.unit)
-    return metric
-
-
-def _histogram(family: Family, found: Mapping[Series, int]) -> HistogramMetricFamily:
-    metric = HistogramMetricFamily(family.name, family.help, labels=family.labels)
-    rows: dict[tuple[str, ...], dict[str, int]] = defaultdict(dict)
-    for series, value in found.items():
-        rows[series.labels][series.part] = value
-    bounds = [repr(bound / family.unit) for bound in family.bounds] + ["+Inf"]
-    for labels, parts in rows.items():
-        running, buckets = 0, []
-        for index, bound in enumerate(bounds):
-            running += parts.get(str(index), 0)
-            buckets.append((bound, float(running)))
-        metric.add_metric(labels, buckets, sum_value=parts.get("sum", 0) / family.unit)
-    return metric
 
 
 class ProcessMetrics:

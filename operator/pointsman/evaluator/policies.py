@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, TypeVar
 
+from pointsman.api.v1alpha1 import RoutingPolicy, RoutingPolicyRevision
 from pointsman.contract import ALWAYS_STRONG
-from pointsman.evaluator.prices import PolicyFacts, RevisionFacts, policy_facts, revision_facts
-from pointsman.kube.client import KubeClient
+from pointsman.evaluator.prices import PolicyFacts, RevisionFacts, facts_of, facts_of_revision
 from pointsman.kube.informer import Informer
-from pointsman.kube.metrics import KubeMetrics
 from pointsman.kube.resources import POLICIES, REVISIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from prometheus_client import CollectorRegistry
-
+    from pointsman.evaluator.prices import RolloutFacts
+    from pointsman.kube.client import KubeClient
     from pointsman.kube.informer import Change
 
 log = logging.getLogger(__name__)
@@ -33,6 +31,8 @@ class Policies:
     def __init__(self) -> None:
         self._policies: dict[str, PolicyFacts] = {}
         self._revisions: dict[tuple[str, str], RevisionFacts] = {}
+        self._objects: dict[str, RoutingPolicy] = {}
+        self._revision_objects: dict[tuple[str, str], RoutingPolicyRevision] = {}
         self._by_object: dict[str, tuple[str, str]] = {}
         self.synced = asyncio.Event()
 
@@ -43,6 +43,33 @@ class Policies:
     def revision(self, policy: str, name: str) -> RevisionFacts | None:
         """Return a policy's revision."""
         return self._revisions.get((policy, name))
+
+    def object(self, key: str) -> RoutingPolicy | None:
+        """Return the policy `namespace/name` as it was last read."""
+        return self._objects.get(key)
+
+    def revision_object(self, policy: str, name: str) -> RoutingPolicyRevision | None:
+        """Return a policy's revision as it was last read."""
+        return self._revision_objects.get((policy, name))
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Every policy, as `namespace/name`."""
+        return tuple(self._policies)
+
+    @property
+    def live(self) -> Mapping[str, RolloutFacts]:
+        """The rollouts under way, by policy."""
+        return {key: facts.live for key, facts in self._policies.items() if facts.live is not None}
+
+    @property
+    def ended(self) -> Mapping[tuple[str, str], int]:
+        """When the last rollouts of policies without a live one ended: (policy, id) → microseconds."""
+        return {
+            (key, rollout.id): rollout.ended_us
+            for key, facts in self._policies.items()
+            if (rollout := facts.rollout) is not None and rollout.ended_us is not None
+        }
 
     @property
     def retention(self) -> Mapping[str, int]:
@@ -62,24 +89,28 @@ class Policies:
         """Take a policy's new state in; None: it is gone. One that cannot be read leaves the last state."""
         if obj is None:
             self._policies.pop(key, None)
+            self._objects.pop(key, None)
             return
-        facts = _read(policy_facts, key, obj)
-        if facts is not None:
-            self._policies[key] = facts
+        read = _read(_policy, key, obj)
+        if read is not None:
+            self._objects[key], self._policies[key] = read
 
     def put_revision(self, key: str, obj: dict[str, Any] | None) -> None:
         """Take a revision's new state in; None: it is gone."""
         known = self._by_object.pop(key, None)
         if known is not None:
             self._revisions.pop(known, None)
-        facts = _read(revision_facts, key, obj) if obj is not None else None
-        if facts is not None:
-            self._by_object[key] = (facts.policy, facts.name)
-            self._revisions[facts.policy, facts.name] = facts
+            self._revision_objects.pop(known, None)
+        read = _read(_revision, key, obj) if obj is not None else None
+        if read is not None:
+            revision, facts = read
+            self._by_object[key] = name = (facts.policy, facts.name)
+            self._revisions[name] = facts
+            self._revision_objects[name] = revision
 
 
-async def follow(policies: Policies, kubeconfig: str | None, registry: CollectorRegistry) -> None:
-    """Keep `policies` current until cancelled. `kubeconfig` None: the cluster that this pod runs in."""
+async def follow(policies: Policies, client: KubeClient) -> None:
+    """Keep `policies` current until cancelled."""
 
     def policy_changed(change: Change) -> None:
         policies.put_policy(change.key, change.new)
@@ -87,18 +118,26 @@ async def follow(policies: Policies, kubeconfig: str | None, registry: Collector
     def revision_changed(change: Change) -> None:
         policies.put_revision(change.key, change.new)
 
-    async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(await KubeClient.open(kubeconfig, KubeMetrics(registry)))
-        informers = [
-            Informer(client, POLICIES, on_change=policy_changed),
-            Informer(client, REVISIONS, on_change=revision_changed),
-        ]
-        async with asyncio.TaskGroup() as group:
-            for informer in informers:
-                group.create_task(informer.run())
-            for informer in informers:
-                await informer.synced.wait()
-            policies.synced.set()
+    informers = [
+        Informer(client, POLICIES, on_change=policy_changed),
+        Informer(client, REVISIONS, on_change=revision_changed),
+    ]
+    async with asyncio.TaskGroup() as group:
+        for informer in informers:
+            group.create_task(informer.run())
+        for informer in informers:
+            await informer.synced.wait()
+        policies.synced.set()
+
+
+def _policy(obj: dict[str, Any]) -> tuple[RoutingPolicy, PolicyFacts]:
+    policy = RoutingPolicy.model_validate(obj)
+    return policy, facts_of(policy)
+
+
+def _revision(obj: dict[str, Any]) -> tuple[RoutingPolicyRevision, RevisionFacts]:
+    revision = RoutingPolicyRevision.model_validate(obj)
+    return revision, facts_of_revision(revision)
 
 
 def _read(read: Callable[[dict[str, Any]], T], key: str, obj: dict[str, Any]) -> T | None:

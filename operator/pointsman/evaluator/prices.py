@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from pointsman.api.v1alpha1 import RoutingPolicy, RoutingPolicyRevision
 from pointsman.api.v1alpha1.meta import seconds
+from pointsman.contract import ALWAYS_STRONG
+from pointsman.triton.repository import model_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pointsman.api.v1alpha1.rubrics import Rubric
+    from pointsman.api.v1alpha1.status import RolloutStatus
     from pointsman.api.v1alpha1.tiers import Tier
 
 NANO: Final = 1_000_000_000
@@ -44,12 +49,40 @@ class CaptureRule:
 
 
 @dataclass(frozen=True, slots=True)
+class RolloutFacts:
+    """The rollout that a policy's status tells of."""
+
+    id: str
+    incumbent: str
+    """Revision, or always-strong."""
+    candidate: str
+    ended_us: int | None = None
+    """Microseconds of Unix time; None: it is live."""
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyFacts:
     """One policy. `tiers`: (name, price or None), cheap to strong."""
 
     key: str
     tiers: tuple[tuple[str, Price | None], ...]
     capture: CaptureRule | None = None
+    uid: str = ""
+    rubrics: tuple[Rubric, ...] = ()
+    stable: str = ALWAYS_STRONG
+    """Revision in force."""
+    rollout: RolloutFacts | None = None
+    """The one under way, or the last one."""
+
+    @property
+    def live(self) -> RolloutFacts | None:
+        """The rollout under way."""
+        return self.rollout if self.rollout is not None and self.rollout.ended_us is None else None
+
+    @property
+    def measured(self) -> str:
+        """The revision whose own wobble is measured: a live rollout's incumbent, else what is in force."""
+        return self.live.incumbent if self.live is not None else self.stable
 
     def price(self, tier: str) -> Price | None:
         """Return a tier's current price; None if the policy has no such tier or the tier no price."""
@@ -68,11 +101,17 @@ class RevisionFacts:
     policy: str
     name: str
     tiers: tuple[tuple[str, Price | None], ...]
+    model: str = ""
+    """The classifier's name on Triton; "": it has none."""
 
 
 def policy_facts(obj: dict[str, Any]) -> PolicyFacts:
     """Read a RoutingPolicy as the API server gives it; ValueError if it is none."""
-    policy = RoutingPolicy.model_validate(obj)
+    return facts_of(RoutingPolicy.model_validate(obj))
+
+
+def facts_of(policy: RoutingPolicy) -> PolicyFacts:
+    """Return what the evaluator needs of a policy."""
     capture = policy.spec.evaluation.capture if policy.spec.evaluation else None
     rule = None
     if capture is not None:
@@ -81,15 +120,27 @@ def policy_facts(obj: dict[str, Any]) -> PolicyFacts:
             redact=tuple(capture.redact),
             retention_s=int(seconds(capture.retention or DEFAULT_RETENTION)),
         )
-    return PolicyFacts(policy.key, _prices(policy.spec.tiers), rule)
+    status = policy.status
+    return PolicyFacts(
+        key=policy.key,
+        tiers=_prices(policy.spec.tiers),
+        capture=rule,
+        uid=policy.metadata.uid,
+        rubrics=tuple(policy.spec.evaluation.rubrics) if policy.spec.evaluation else (),
+        stable=status.stable_revision or ALWAYS_STRONG,
+        rollout=_rollout(status.rollout) if status.rollout is not None else None,
+    )
 
 
-def revision_facts(obj: dict[str, Any]) -> RevisionFacts:
-    """Read a RoutingPolicyRevision as the API server gives it; ValueError if it is none."""
-    revision = RoutingPolicyRevision.model_validate(obj)
-    namespace = revision.metadata.namespace
+def facts_of_revision(revision: RoutingPolicyRevision) -> RevisionFacts:
+    """Return what the evaluator needs of a revision."""
+    spec = revision.spec
+    classifier = spec.strategy.classifier
     return RevisionFacts(
-        f"{namespace}/{revision.spec.policy_ref.name}", revision.metadata.name, _prices(revision.spec.tiers)
+        policy=f"{revision.metadata.namespace}/{spec.policy_ref.name}",
+        name=revision.metadata.name,
+        tiers=_prices(spec.tiers),
+        model=model_name(classifier.artifact.sha256) if classifier is not None else "",
     )
 
 
@@ -98,6 +149,16 @@ def tier_price(policy: PolicyFacts | None, revision: RevisionFacts | None, tier:
     if policy is not None and any(name == tier for name, _ in policy.tiers):
         return policy.price(tier)
     return dict(revision.tiers).get(tier) if revision is not None else None
+
+
+def _rollout(status: RolloutStatus) -> RolloutFacts:
+    ended = status.ended_at
+    return RolloutFacts(
+        id=status.id,
+        incumbent=status.incumbent,
+        candidate=status.candidate,
+        ended_us=round(datetime.fromisoformat(ended).timestamp() * 1_000_000) if ended else None,
+    )
 
 
 def _prices(tiers: Sequence[Tier]) -> tuple[tuple[str, Price | None], ...]:

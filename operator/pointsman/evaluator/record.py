@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +25,9 @@ FALLBACK_ROUTE: Final = "fallback"
 LONGEST_NAME: Final = 512
 """Longer values of names are cut: nothing that a sender controls grows the store without bound."""
 MOST_TOKENS: Final = 1 << 31
+ARMS: Final = {"i": "incumbent", "c": "candidate"}
+_ROLLOUT: Final = re.compile(r"([0-9a-z]{1,16})/(\d{1,2})/([ic])", re.ASCII)
+"""`Key.ROLLOUT`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,12 @@ class AccessRecord:
     captured: bool = False
     session: str = ""
     """SHA-256 of the client's session id, in hex: finds a session that is named, tells none."""
+    rollout: str = ""
+    """Id of the rollout that it was served in; "": none was live."""
+    step: int = 0
+    """Index of the rollout's step."""
+    arm: str = ""
+    """`incumbent` or `candidate`; "" without a rollout."""
 
     @property
     def end_us(self) -> int:
@@ -97,6 +107,7 @@ def parse(entry: HTTPAccessLogEntry, node: str) -> AccessRecord | None:
     if not reason and (policy or common.upstream_cluster):
         reason = Reason.SCRIPT_ERROR.value  # it was routed, and no script said why
     session = request.request_headers.get(Header.SESSION, "")
+    rollout, step, arm = _rollout(found) if policy else ("", 0, "")
     return AccessRecord(
         node=node[:LONGEST_NAME],
         request_id=(request.request_id or common.stream_id)[:LONGEST_NAME],
@@ -126,6 +137,9 @@ def parse(entry: HTTPAccessLogEntry, node: str) -> AccessRecord | None:
         refusal=_flag(found, Key.REFUSAL),
         captured=_flag(found, Key.CAPTURED),
         session=session_digest(session) if session else "",
+        rollout=rollout,
+        step=step,
+        arm=arm,
     )
 
 
@@ -133,6 +147,12 @@ def _policy_of_route(name: str) -> str:
     """Return the policy whose fallback served a request that no script placed: routes bear its name."""
     policy, _, kind = name.rpartition("/")
     return policy[:LONGEST_NAME] if kind == FALLBACK_ROUTE and policy.count("/") == 1 else ""
+
+
+def _rollout(found: Mapping[str, Any]) -> tuple[str, int, str]:
+    """Return rollout, step and arm as Envoy's own plan named them; nothing is guessed from time."""
+    named = _ROLLOUT.fullmatch(_text(found, Key.ROLLOUT))
+    return (named[1], int(named[2]), ARMS[named[3]]) if named else ("", 0, "")
 
 
 def _micros(duration: Duration) -> int:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from pointsman.evaluator.answer import Kept
+    from pointsman.evaluator.cases import CaseItem
+    from pointsman.evaluator.evidence import ScoreRow
     from pointsman.evaluator.ledger import NodeState
     from pointsman.evaluator.record import AccessRecord
 
@@ -34,6 +36,8 @@ class CaptureRow:
     retention_s: int
     """As the policy had it then: text is never kept longer than was promised when it was written."""
     kept: Kept
+    turn_sha256: str = ""
+    """Of a request: the key of its reference, taken before anything was struck out."""
 
 
 @dataclass(slots=True)
@@ -42,13 +46,15 @@ class Batch:
 
     requests: list[tuple[AccessRecord, Measures]] = field(default_factory=list)
     captures: list[CaptureRow] = field(default_factory=list)
+    scores: list[ScoreRow] = field(default_factory=list)
+    cases: list[CaseItem] = field(default_factory=list)
     nodes: Sequence[NodeState] = ()
     """Looks at Envoys: only `finished`, `base`, `lost` and `seen_us` are written."""
     lost: int = 0
     now_us: int = 0
 
     def __len__(self) -> int:
-        return len(self.requests) + len(self.captures)
+        return len(self.requests) + len(self.captures) + len(self.scores) + len(self.cases)
 
 
 @dataclass(slots=True)
@@ -61,6 +67,14 @@ class Written:
     duplicates: int = 0
     refused: list[CaptureRow] = field(default_factory=list)
     """Text of requests that were to be forgotten."""
+    pending: list[tuple[int, AccessRecord]] = field(default_factory=list)
+    """New requests of policies, by their row: to be scored."""
+    texts: list[CaptureRow] = field(default_factory=list)
+    """New texts."""
+    scored: list[ScoreRow] = field(default_factory=list)
+    """Requests that are no longer pending."""
+    void: list[int] = field(default_factory=list)
+    """Rows whose scores came too late: scored before, or deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +88,9 @@ class Forgotten:
 _INSERT_REQUEST: Final = (
     "INSERT OR IGNORE INTO requests (request_id, start_us, node, policy, revision, tier, served_tier, reason,"
     " score, intent, status, flags, attempts, failed, decision_us, ttft_us, duration_us, stream,"
-    " prompt_tokens, completion_tokens, cost_nano, baseline_nano, answer_model, captured, session, forgotten)"
-    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+    " prompt_tokens, completion_tokens, cost_nano, baseline_nano, answer_model, captured, session, forgotten,"
+    " rollout, step, arm, pending)"
+    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 )
 
 
@@ -116,10 +131,17 @@ def insert_request(
         record.captured,
         "" if unlink else record.session,
         unlink,
+        record.rollout,
+        record.step,
+        record.arm,
+        bool(record.policy),
     )
-    if db.execute(_INSERT_REQUEST, row).rowcount == 0:
+    inserted = db.execute(_INSERT_REQUEST, row)
+    if inserted.rowcount == 0:
         written.duplicates += 1
         return
+    if record.policy and inserted.lastrowid is not None:
+        written.pending.append((inserted.lastrowid, record))
     if unlink:
         drop_texts(db, [(record.policy, record.request_id)])
     written.ends_us[record.node].append(record.end_us)
@@ -139,7 +161,7 @@ def insert_capture(db: sqlite3.Connection, capture: CaptureRow, written: Written
     kept = capture.kept
     inserted = db.execute(
         "INSERT OR IGNORE INTO captures (policy, request_id, half, at_us, revision, tier, status,"
-        " content_type, form, truncated, retention_s, text) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+        " content_type, form, truncated, retention_s, text, turn_sha256) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
         (
             capture.policy,
             capture.request_id,
@@ -153,10 +175,12 @@ def insert_capture(db: sqlite3.Connection, capture: CaptureRow, written: Written
             kept.truncated,
             capture.retention_s,
             kept.text,
+            capture.turn_sha256,
         ),
     ).rowcount
     written.duplicates += 1 - inserted
     if inserted:
+        written.texts.append(capture)
         written.counts[capture_series(capture.policy, capture.half, "stored")] += 1
 
 

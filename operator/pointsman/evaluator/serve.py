@@ -24,18 +24,31 @@ from prometheus_client import (
 from pointsman.address import split_address
 from pointsman.clock import system_clock
 from pointsman.evaluator.access_log import AccessLogService, serve_access_log
+from pointsman.evaluator.bodies import Bodies
 from pointsman.evaluator.capture import Captures, capture_app
+from pointsman.evaluator.classify import Classifiers
+from pointsman.evaluator.datasets import DEFAULT_KEY
 from pointsman.evaluator.envoy_admin import watch_losses
 from pointsman.evaluator.http_api import Api
+from pointsman.evaluator.intents import Intents
 from pointsman.evaluator.metrics import ProcessMetrics
 from pointsman.evaluator.policies import Policies, follow
+from pointsman.evaluator.rollouts import Rollouts
+from pointsman.evaluator.rubrics import Library
+from pointsman.evaluator.scoring import Scoring
+from pointsman.evaluator.shelf import Shelf
 from pointsman.evaluator.store import Store
+from pointsman.evaluator.watermark import Watermark
 from pointsman.evaluator.writer import Keeping, Writer, sweep
+from pointsman.fetching import Fetcher
+from pointsman.kube.client import KubeClient
+from pointsman.kube.metrics import KubeMetrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from pathlib import Path
 
+    from pointsman.api.v1alpha1.meta import SecretKeyRef
     from pointsman.clock import Clock
     from pointsman.evaluator.tls import TLSFiles
 
@@ -80,9 +93,9 @@ async def serve(
     policies = Policies()
     store = Store(settings.store)
     writer = Writer(store, policies, metrics, clock)
-    registry.register(writer.totals)
-    captures = Captures(policies, writer.offer, writer.totals, clock)
-    api = Api(writer, policies, settings.store, registry, clock)
+    bodies = Bodies()
+    captures = Captures(policies, writer.offer, writer.totals, clock, bodies)
+    api = Api(writer, policies, settings.store, registry, clock, bodies=bodies)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -95,10 +108,18 @@ async def serve(
             context = settings.tls.context() if settings.tls else None
             await stack.enter_async_context(_http(capture_app(captures), settings.capture_address, context))
             await stack.enter_async_context(_http(api.app(), settings.http_address, None))
-            follower = follow_policies or partial(_follow, settings.kubeconfig)
+            kube = None
+            if follow_policies is None:
+                kube = await stack.enter_async_context(
+                    await KubeClient.open(settings.kubeconfig, KubeMetrics(registry))
+                )
+                follow_policies = partial(_follow, kube)
+            scoring = _scoring(stack, settings, kube, writer, policies, bodies, registry)
+            registry.register(Watermark(scoring, policies, clock))
             work = [
-                follower(policies, registry),
+                follow_policies(policies, registry),
                 captures.run(),
+                scoring.run(),
                 _sweeping(settings, writer, policies, metrics, clock),
             ]
             if settings.envoy_admin:
@@ -139,8 +160,36 @@ async def _until_stopped(
         await asyncio.gather(*tasks, stopped, return_exceptions=True)
 
 
-async def _follow(kubeconfig: str | None, policies: Policies, registry: CollectorRegistry) -> None:
-    await follow(policies, kubeconfig, registry)
+async def _follow(kube: KubeClient, policies: Policies, _: CollectorRegistry) -> None:
+    await follow(policies, kube)
+
+
+def _scoring(  # noqa: PLR0917 - one caller, which puts everything together
+    stack: contextlib.AsyncExitStack,
+    settings: Settings,
+    kube: KubeClient | None,
+    writer: Writer,
+    policies: Policies,
+    bodies: Bodies,
+    registry: CollectorRegistry,
+) -> Scoring:
+    """Put scoring together; what it opens is closed with the stack."""
+    fetch = Fetcher(kube, process="evaluator", default_key=DEFAULT_KEY, allow_files=settings.allow_files)
+    stack.push_async_callback(fetch.close)
+    library = Library(fetch, partial(_key, kube), registry)
+    stack.push_async_callback(library.close)
+    classifiers = Classifiers(registry)
+    stack.push_async_callback(classifiers.close)
+    intents = Intents(policies, Rollouts(policies), classifiers, registry)
+    shelf = Shelf(policies, library)
+    return Scoring(writer, policies, shelf.scorers, intents, bodies=bodies, registry=registry)
+
+
+async def _key(kube: KubeClient | None, namespace: str, ref: SecretKeyRef) -> str:
+    """Return one key of a Secret; KeyError if it lacks it, `KubeError` if it cannot be read."""
+    if kube is None:
+        raise KeyError(ref.key)
+    return (await kube.secret(ref.name, namespace))[ref.key].decode().strip()
 
 
 async def _finish(writer: Writer, writing: asyncio.Task[None]) -> None:

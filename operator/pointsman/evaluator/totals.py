@@ -34,7 +34,7 @@ class Family:
     name: str
     help: str
     labels: tuple[str, ...]
-    kind: Literal["counter", "histogram"] = "counter"
+    kind: Literal["counter", "gauge", "histogram"] = "counter"
     unit: int = 1
     bounds: tuple[int, ...] = ()
     """Upper bounds of the buckets in stored units; a bucket above the last is implied."""

@@ -9,21 +9,23 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
+from pointsman.evaluator.evidence import ScoreRow
 from pointsman.evaluator.guards import measure
 from pointsman.evaluator.ledger import Ledger
 from pointsman.evaluator.metrics import Totals
+from pointsman.evaluator.record import AccessRecord
 from pointsman.evaluator.rows import Batch, CaptureRow
 from pointsman.evaluator.totals import capture_series
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from pointsman.clock import Clock
+    from pointsman.evaluator.cases import CaseItem
     from pointsman.evaluator.metrics import ProcessMetrics
     from pointsman.evaluator.policies import Policies
-    from pointsman.evaluator.record import AccessRecord
     from pointsman.evaluator.rows import Written
     from pointsman.evaluator.store import Store
 
@@ -38,13 +40,18 @@ QUEUE_ROWS: Final = 50_000
 """Some minutes of requests of one Envoy: what a busy disk may delay."""
 RETRY_PAUSES_S: Final = (0.1, 0.5, 2.0)
 """Between attempts of a transaction that failed; after the last its rows are dropped, and counted."""
+ROLLOUT_KEEP_US: Final = 15 * 60 * 1_000_000
+"""How long counters of a rollout stay after its end: its last look at them must find them."""
 FIRST_SYNC_S: Final = 10.0
 """How long the first rows wait for the policies' prices."""
 
 
+Item: TypeAlias = "AccessRecord | CaptureRow | ScoreRow | CaseItem"
+
+
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    item: AccessRecord | CaptureRow
+    item: Item
     since: float
 
 
@@ -57,18 +64,22 @@ class Writer:
         self._metrics = metrics
         self._clock = clock
         self._queue: deque[_Waiting] = deque()
+        self._writing: list[_Waiting] = []
         self._arrived = asyncio.Event()
         self._stop = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
-        self._writing_since: float | None = None
         self.totals = Totals(store.totals())
         self.ledger = Ledger(store.nodes())
         self.failing = ""
         """Why the last transaction failed; empty if it did not."""
+        self.on_stored: Callable[[Written], None] = _ignore
+        """Told of every transaction, when it is durable and counted."""
+        self.on_lost: Callable[[ScoreRow], None] = _ignore
+        """Told of scores that could not be stored: their requests are pending still."""
 
-    def offer(self, item: AccessRecord | CaptureRow) -> bool:
-        """Queue an item; False (and counted) when the queue is full."""
-        if len(self._queue) >= QUEUE_ROWS:
+    def offer(self, item: Item) -> bool:
+        """Queue an item; False (and counted) when the queue is full. Scores find room always."""
+        if len(self._queue) >= QUEUE_ROWS and not isinstance(item, ScoreRow):
             self._drop(item, "queue_full")
             return False
         self._queue.append(_Waiting(item, time.monotonic()))
@@ -78,8 +89,14 @@ class Writer:
     @property
     def backlog_s(self) -> float:
         """Age of the oldest item that is neither stored nor dropped."""
-        oldest = self._writing_since or (self._queue[0].since if self._queue else None)
-        return time.monotonic() - oldest if oldest is not None else 0.0
+        oldest = self._writing[:1] or ([self._queue[0]] if self._queue else [])
+        return time.monotonic() - oldest[0].since if oldest else 0.0
+
+    def received(self) -> Iterator[AccessRecord]:
+        """Yield the requests that are neither stored nor dropped."""
+        for waiting in (*self._writing, *self._queue):
+            if isinstance(waiting.item, AccessRecord):
+                yield waiting.item
 
     async def run(self) -> None:
         """Write until `stop`, then what is left."""
@@ -122,22 +139,25 @@ class Writer:
             log.warning("policies are not known yet: requests are counted without cost, text is refused")
 
     async def _write_next(self) -> None:
-        items = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_ROWS))]
+        self._writing = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_ROWS))]
         self._metrics.queue.set(len(self._queue))
-        if not items:
+        if not self._writing:
             return
-        self._writing_since = items[0].since
         batch = Batch(now_us=micros(self._clock))
-        for waiting in items:
-            if isinstance(waiting.item, CaptureRow):
-                batch.captures.append(waiting.item)
-            else:
-                record = waiting.item
-                policy = self._policies.policy(record.policy)
-                revision = self._policies.revision(record.policy, record.revision)
-                batch.requests.append((record, measure(record, policy, revision)))
+        for waiting in self._writing:
+            match waiting.item:
+                case CaptureRow() as capture:
+                    batch.captures.append(capture)
+                case ScoreRow() as score:
+                    batch.scores.append(score)
+                case AccessRecord() as record:
+                    policy = self._policies.policy(record.policy)
+                    revision = self._policies.revision(record.policy, record.revision)
+                    batch.requests.append((record, measure(record, policy, revision)))
+                case case:
+                    batch.cases.append(case)
         await self._write(batch)
-        self._writing_since = None
+        self._writing = []
 
     async def _write(self, batch: Batch) -> None:
         """Write a batch; try again when the store is locked or full, then row by row, then drop and count."""
@@ -157,10 +177,8 @@ class Writer:
                 return
             else:
                 return
-        for record, _ in batch.requests:
-            self._drop(record, "store_failed")
-        for capture in batch.captures:
-            self._drop(capture, "store_failed")
+        for item in (*(record for record, _ in batch.requests), *batch.captures, *batch.scores, *batch.cases):
+            self._drop(item, "store_failed")
 
     async def _write_singly(self, batch: Batch) -> None:
         """One row that SQLite cannot take must not cost the others."""
@@ -168,6 +186,10 @@ class Writer:
             await self._write(Batch(requests=[request], now_us=batch.now_us))
         for capture in batch.captures:
             await self._write(Batch(captures=[capture]))
+        for score in batch.scores:
+            await self._write(Batch(scores=[score], now_us=batch.now_us))
+        for case in batch.cases:
+            await self._write(Batch(cases=[case], now_us=batch.now_us))
 
     async def _attempt(self, batch: Batch) -> Written:
         begin = time.monotonic()
@@ -188,6 +210,8 @@ class Writer:
             self.ledger.stored(node, ends, now_us)
         for capture in written.refused:
             self.totals.note(capture_series(capture.policy, capture.half, "refused"))
+        self._writing = []
+        self.on_stored(written)
 
     def _failed(self, error: Exception) -> None:
         self._metrics.writes.labels("error").inc()
@@ -195,12 +219,21 @@ class Writer:
             log.error("cannot write to the store: %s", error)
         self.failing = str(error)
 
-    def _drop(self, item: AccessRecord | CaptureRow, because: str) -> None:
-        if isinstance(item, CaptureRow):
-            self._metrics.dropped.labels("capture", because).inc()
-            self.totals.note(capture_series(item.policy, item.half, "dropped"))
-        else:
-            self._metrics.dropped.labels("access_log", because).inc()
+    def _drop(self, item: Item, because: str) -> None:
+        match item:
+            case CaptureRow():
+                self._metrics.dropped.labels("capture", because).inc()
+                self.totals.note(capture_series(item.policy, item.half, "dropped"))
+            case ScoreRow():
+                self.on_lost(item)
+            case AccessRecord():
+                self._metrics.dropped.labels("access_log", because).inc()
+            case _:
+                self._metrics.dropped.labels("case", because).inc()
+
+
+def _ignore(_: object) -> None:
+    """Nobody listens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +267,11 @@ async def sweep(
         alive = policies.alive
         keep_us = keeping.series_s * 1_000_000
         writer.totals.drop(await writer.call(lambda store: store.drop_series(alive, now_us, keep_us)))
+        live = frozenset((policy, rollout.id) for policy, rollout in policies.live.items())
+        ended = policies.ended
+        writer.totals.drop(
+            await writer.call(lambda store: store.drop_rollouts(live, ended, now_us, ROLLOUT_KEEP_US))
+        )
 
 
 def micros(clock: Clock) -> int:

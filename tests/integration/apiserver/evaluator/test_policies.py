@@ -10,7 +10,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry
 
 from evaluator_builders import policy_object, revision_object
 from pointsman.evaluator.policies import Policies, follow
@@ -43,7 +42,8 @@ async def admin(plane: ControlPlane) -> AsyncIterator[KubeClient]:
 async def test_prices_and_capture_rules_are_live(plane: ControlPlane, admin: KubeClient) -> None:
     """Creation, a change and a deletion are each known at once, with the evaluator's own rights."""
     policies = Policies()
-    task = asyncio.create_task(follow(policies, str(plane.kubeconfig_of("evaluator")), CollectorRegistry()))
+    client = await KubeClient.open(str(plane.kubeconfig_of("evaluator")))
+    task = asyncio.create_task(follow(policies, client))
     await until(policies.synced.is_set)
     await admin.create(POLICIES, TYPES | {"kind": "RoutingPolicy"} | policy_object(), "chat")
     revision = TYPES | {"kind": "RoutingPolicyRevision"} | revision_object("support-1")
@@ -62,6 +62,7 @@ async def test_prices_and_capture_rules_are_live(plane: ControlPlane, admin: Kub
     assert policies.alive == {}
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+    await client.close()
 
 
 async def test_the_command_serves_and_stops(plane: ControlPlane, tmp_path: Path) -> None:
