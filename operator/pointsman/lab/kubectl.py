@@ -6,6 +6,7 @@ import base64
 import contextlib
 import ssl
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
@@ -17,6 +18,8 @@ from pointsman.lab.process import LabError
 
 _DEADLINE_S: Final = 30.0
 _ATTEMPTS: Final = 3
+_BUSY_S: Final = 10.0
+_AGAIN_S: Final = 0.2
 
 
 class Kubectl:
@@ -84,10 +87,16 @@ class Kubectl:
             ) from None
 
     def _call(self, method: str, path: str, **more: Any) -> Any:
-        try:
-            answer = self._http.request(method, path, **more)
-        except httpx.HTTPError as error:
-            raise LabError(f"{method} {path}: the API server gives no answer: {error}") from error
+        end = time.monotonic() + _BUSY_S
+        while True:
+            try:
+                answer = self._http.request(method, path, **more)
+            except httpx.HTTPError as error:
+                raise LabError(f"{method} {path}: the API server gives no answer: {error}") from error
+            # Nothing was done: it is busy, or has just learnt of a new kind. kubectl tries again, too.
+            if answer.status_code != httpx.codes.TOO_MANY_REQUESTS or time.monotonic() > end:
+                break
+            time.sleep(_AGAIN_S)
         if answer.is_error:
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 raise LabError(f"{method} {path}: {answer.status_code}: {answer.json()['message']}")
