@@ -2,74 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from pointsman.api.conditions import ProgressingReason
-from pointsman.contract import ALWAYS_STRONG
-from pointsman.rollout.readiness import readiness
+from pointsman.rollout import people
+from pointsman.rollout.decision import REASONS, Action, Decision, implied_reason, present_reason
+from pointsman.rollout.moments import unix
+from pointsman.rollout.progress import look_at
+from pointsman.rollout.record import recording
+from pointsman.rollout.resting import resting
+from pointsman.rollout.underway import under_way
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from pointsman.rollout.observation import Kept, Observation
 
+__all__ = ["KEEP", "Action", "Decision", "decide", "surplus"]
+
 KEEP: Final = 10
 """Revisions kept of each policy."""
-WAIT_S: Final = 30.0
-"""Longest wait for something that announces itself when it comes: only a safety net."""
 
 
-class Action(StrEnum):
-    """What a tick does, at most one: a file of `rollout.actions` each, but for the first."""
-
-    NOTHING = "nothing"
-    FREEZE_REVISION = "freeze_revision"
-    REPLACE_STRAY = "replace_stray"
-    LOAD_CLASSIFIER = "load_classifier"
-    PROMOTE = "promote"
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """One step, the reason of `Progressing` that it means, and when to look again (None: on an event)."""
-
-    action: Action
-    reason: ProgressingReason
-    message: str
-    requeue_after: float | None = None
-
-
-def decide(o: Observation, now: datetime) -> Decision:  # noqa: ARG001, PLR0911 - guard clauses; no step takes time yet
+def decide(o: Observation, now: datetime) -> Decision:
     """Return the next step of a policy's rollout."""
-    reasons = ProgressingReason
-    serving = f"{o.policy.status.stable_revision or ALWAYS_STRONG} serves meanwhile"
-    held = reasons.PROMOTED if o.promoted else reasons.WAITING_FOR_CLASSIFIER
-    done = f"{o.desired} has all of the traffic"
     if o.policy.metadata.deletion_timestamp is not None:
+        held = REASONS.PROMOTED if o.promoted else REASONS.WAITING_FOR_CLASSIFIER
         return Decision(Action.NOTHING, held, "the policy is being deleted")
-    if any(stray.name == o.desired for stray in o.strays):
-        words = f"{o.desired} is left over from an earlier policy of this name and is replaced; {serving}"
-        return Decision(Action.REPLACE_STRAY, reasons.WAITING_FOR_CLASSIFIER, words, 0.0)
-    if o.find(o.desired) is None:
-        words = done if o.promoted else f"{o.desired} is new; {serving}"
-        return Decision(Action.FREEZE_REVISION, held, words, 0.0)
-    if o.refusal is not None and not o.promoted:
-        words = f"{o.desired} waits until the policy is accepted ({o.refusal.reason}); {serving}"
-        return Decision(Action.NOTHING, reasons.NOT_ACCEPTED, words, WAIT_S)
-    loaded = readiness(o)
-    if not loaded.ready:
-        words = done if o.promoted else f"{o.desired} waits for its classifier ({loaded.reason}); {serving}"
-        return Decision(Action.LOAD_CLASSIFIER, held, words, min(WAIT_S, loaded.retry_after_s or WAIT_S))
-    suspended = bool(o.policy.spec.suspend)
-    if not o.promoted and suspended:
-        words = f"{o.desired} is ready and waits because spec.suspend is true; {serving}"
-        return Decision(Action.NOTHING, reasons.SUSPENDED, words)
-    if not o.promoted:
-        return Decision(Action.PROMOTE, reasons.PROMOTED, done)
-    words = f"{done}; spec.suspend is true: a new revision would wait" if suspended else done
-    return Decision(Action.NOTHING, reasons.PROMOTED, words)
+    decision = _of_people(o, now)
+    if decision is None:
+        decision = under_way(o, o.live, now) if o.live is not None else resting(o, now)
+    if decision.record is None:
+        decision = replace(decision, record=recording(o, decision.status or o.status, now))
+    return _cooled(o, decision, now)
 
 
 def surplus(o: Observation) -> tuple[Kept, ...]:
@@ -77,3 +42,33 @@ def surplus(o: Observation) -> tuple[Kept, ...]:
     excess = len(o.kept) - KEEP
     spare = [kept for kept in o.kept if kept.name not in o.in_force]
     return tuple(spare[: max(0, excess)])
+
+
+def _of_people(o: Observation, now: datetime) -> Decision | None:
+    """Return what a RolloutAction asks for; what is proven bad comes before a word that lets it go on."""
+    seen = people.pending(o)
+    if seen is None:
+        return None
+    live = o.live
+    current = live if live is not None and live.steps and live.candidate == o.desired else None
+    look = look_at(o, current, now) if current is not None else None
+    if look is not None and look.failed is not None and seen.spec.action in {"Approve", "Retry"}:
+        return None
+    status, effect = people.apply(o, seen, look, now)
+    if effect.effect == "NoEffect":
+        return Decision(Action.NOTHING, *present_reason(o), 0.0, status)
+    message = f"{seen.spec.action}: {effect.message}"
+    return Decision(Action.MOVE, implied_reason(o, status), message, 0.0, status)
+
+
+def _cooled(o: Observation, decision: Decision, now: datetime) -> Decision:
+    """Let revisions go whose keepWarm is over, and look again when the next one's is."""
+    status, names = decision.status or o.status, {kept.name for kept in o.kept}
+    warm = [w for w in status.warm if unix(w.until) > now.timestamp() and w.revision in names]
+    if warm != status.warm:
+        decision = replace(decision, status=status.model_copy(update={"warm": warm}))
+    cooling = min((unix(w.until) - now.timestamp() for w in warm), default=None)
+    if cooling is None:
+        return decision
+    wait = decision.requeue_after
+    return replace(decision, requeue_after=cooling if wait is None else min(wait, cooling))

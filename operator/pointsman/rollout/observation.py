@@ -188,7 +188,8 @@ class Observation:
         step = self.policy.status.step
         if self.live is not None or step is None or step.name != "RolledBack":
             return None
-        return next((f for f in self.policy.status.failed_revisions if f.revision == self.desired), None)
+        latest = self.policy.status.failed_revisions[:1]
+        return next((failed for failed in latest if failed.revision == self.desired), None)
 
     def find(self, name: str | None) -> Kept | None:
         """Return this policy's revision of a name."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pointsman.api.conditions import ClassifierReadyReason, ConditionType, find
+from pointsman.contract import ALWAYS_STRONG
 from pointsman.rollout.observation import Phase
 
 if TYPE_CHECKING:
@@ -29,9 +30,19 @@ class Readiness:
 
 def readiness(o: Observation) -> Readiness:
     """Return whether the desired revision's classifier is ready on every Triton replica."""
+    if o.barred is not None:
+        return _of_stable(o)
     mine = _of_desired(o)
     lost = _stable_is_lost(o)
     return Readiness(mine.reason, f"{mine.message}; {lost}", mine.retry_after_s) if lost else mine
+
+
+def _of_stable(o: Observation) -> Readiness:
+    """Return how what serves is, where the desired revision has failed and nobody loads its classifier."""
+    if o.stable_classifier is None:
+        words = f"{o.policy.status.stable_revision or ALWAYS_STRONG}, in force, asks no classifier"
+        return Readiness(ClassifierReadyReason.NOT_NEEDED, words)
+    return _worst_replica(o.stable_classifier) or _loaded(o.stable_classifier)
 
 
 def _of_desired(o: Observation) -> Readiness:

@@ -11,9 +11,6 @@ from pointsman.api.conditions import (
     set_condition,
     summarize,
 )
-from pointsman.api.v1alpha1.status import RoutingPolicyStatus
-from pointsman.rollout.actions.promote import promote
-from pointsman.rollout.decide import Action
 from pointsman.rollout.readiness import readiness
 
 if TYPE_CHECKING:
@@ -21,6 +18,7 @@ if TYPE_CHECKING:
 
     from pointsman.api.conditions import ConditionReason
     from pointsman.api.v1alpha1.meta import Condition
+    from pointsman.api.v1alpha1.status import RoutingPolicyStatus
     from pointsman.rollout.decide import Decision
     from pointsman.rollout.observation import Observation, Programmed
 
@@ -47,22 +45,17 @@ class Unreadable(Protocol):
 def next_status(o: Observation, decision: Decision, now: datetime) -> RoutingPolicyStatus:
     """Return the status to write; equal to the present one if nothing changed."""
     generation = o.policy.metadata.generation
-    promoting = decision.action == Action.PROMOTE
-    status = promote(o) if promoting else o.policy.status
-    loaded, programmed = readiness(o), _programmed(o.programmed, moved=promoting)
+    status = decision.status if decision.status is not None else o.policy.status
+    loaded, moved = readiness(o), status.traffic != o.policy.status.traffic
+    programmed = _programmed(o.programmed, moved=moved)
     found: list[tuple[ConditionReason, str]] = [
         (o.refusal.reason, o.refusal.message) if o.refusal else (AcceptedReason.ACCEPTED, ""),
         (loaded.reason, loaded.message),
         programmed,
         (decision.reason, decision.message),
     ]
-    return RoutingPolicyStatus(
-        observed_generation=generation,
-        conditions=_conditions(status.conditions, found, generation, now),
-        stable_revision=status.stable_revision,
-        candidate_revision=None if promoting or o.promoted else o.desired,
-        traffic=status.traffic,
-    )
+    conditions = _conditions(o.policy.status.conditions, found, generation, now)
+    return status.model_copy(update={"observed_generation": generation, "conditions": conditions})
 
 
 def unreadable_status(stored: Unreadable, now: datetime) -> RoutingPolicyStatus:

@@ -22,21 +22,32 @@ class Want:
 
 
 def wants(o: Observation) -> frozenset[Want]:
-    """Return what the policy wants loaded: the stable classifier, and the desired one once it fits.
+    """Return what is wanted loaded: the stable classifier, warm ones, and the desired one once it fits.
 
-    At most one for each server and digest: two revisions that share a bundle share the model.
+    At most one for each server and digest: revisions that share a bundle share the model. A revision that
+    failed is not loaded, unless somebody says Retry.
     """
-    stable = _of(o.stable_classifier, proven=True)
-    if o.promoted:
-        return stable | _of(o.classifier, proven=True)
-    if o.classifier is None or o.classifier.artifact.bundle is None or o.refusal is not None:
-        return stable
+    standing = _of(o.stable_classifier, proven=True)
+    for warm in o.warm_classifiers:
+        standing |= _of(warm, proven=True)
+    if o.promoted or _tried(o):
+        return standing | _of(o.classifier, proven=True)
+    if o.barred is not None or o.refusal is not None:
+        return standing
+    if o.classifier is None or o.classifier.artifact.bundle is None:
+        return standing
     if bundle_mismatch(o.policy.spec, o.classifier.artifact.bundle) is not None:
-        return stable
-    proven = {(want.url, want.source.sha256) for want in stable}
-    return stable | {
+        return standing
+    proven = {(want.url, want.source.sha256) for want in standing}
+    return standing | {
         want for want in _of(o.classifier, proven=False) if (want.url, want.source.sha256) not in proven
     }
+
+
+def _tried(o: Observation) -> bool:
+    """Tell whether the desired revision is a live candidate that was loaded once: it stays loaded."""
+    live = o.live
+    return live is not None and live.candidate == o.desired and any(s.name != "Load" for s in live.steps)
 
 
 def _of(classifier: Classifier | None, *, proven: bool) -> frozenset[Want]:
