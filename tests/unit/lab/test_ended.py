@@ -54,6 +54,7 @@ def _ended(scene: Scene, verdicts: list[dict[str, Any]], weight: int = 250) -> E
         after=AFTER,
         on_candidate=300 if weight else 0,
         lag_ms=40.0 if weight else None,
+        served={"tier-small": (0, 150)},
     )
 
 
@@ -86,6 +87,7 @@ def _with(ended: Ended, **status: Any) -> Ended:
         (replace(PROMOTED, after=replace(AFTER, cost_usd=1.6)), BETTER, "it saves 0.0%"),
         (replace(PROMOTED, record=None), BETTER, "no record"),
         (replace(REFUSED, on_candidate=1), HIDDEN, "1 users' requests met it"),
+        (replace(REFUSED, served={"tier-small": (2, 150)}), HIDDEN, "2 clients' requests and 150 replays"),
         (_with(ROLLED, verdicts=[]), HIDDEN, "no verdict says Fail"),
         (_with(ROLLED, verdicts=[_verdict("correct", "law")]), HIDDEN, "not by engineering"),
         (replace(ROLLED, events=[]), HIDDEN, "no event RolledBack names correct and engineering"),

@@ -12,6 +12,8 @@ from pointsman.lab.demo.tally import Counts
 from pointsman.lab.report.data import Verdict
 
 GUARDS: Final = frozenset({"answered", "aborted", "failOpen", "refusal", "retry"})
+ONLY_CANDIDATE: Final = "tier-small"
+"""The tier that no policy but a hidden one uses."""
 _SIGMAS: Final = 4
 _SAVED_SLACK: Final = 0.08
 """A second or two of classifier time-outs send more to strong than the rule does."""
@@ -60,6 +62,8 @@ class Ended:
     """Requests that the candidate decided."""
     lag_ms: float | None = None
     """From the status write to the last request that the candidate decided; None: it never had any."""
+    served: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """By the tiers' own ledgers: clients' requests that each answered meanwhile, and replays."""
     pairs: Pairs | None = None
     late: bool = False
     """The scene was given up: it took too long."""
@@ -153,9 +157,18 @@ def _caught(ended: Ended, change: Change) -> list[str]:
         weights = [step.get("weightPermille", 0) for step in ended.rollout.get("steps", [])]
         if any(weights) or ended.on_candidate:
             found.append(f"{ended.on_candidate} users' requests met it, with weights {weights}")
+        found += _untouched(ended)
     elif not ended.on_candidate:
         found.append("it never had traffic")
     return found
+
+
+def _untouched(ended: Ended) -> list[str]:
+    """Say what is wrong if the tier that only the candidate uses did not answer replays alone."""
+    clients, replays = ended.served.get(ONLY_CANDIDATE, (0, 0))
+    if clients or not replays:
+        return [f"the ledger of {ONLY_CANDIDATE} has {clients} clients' requests and {replays} replays"]
+    return []
 
 
 def _broken(ended: Ended) -> list[str]:

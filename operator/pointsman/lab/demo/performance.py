@@ -245,6 +245,10 @@ def _scene(ended: Ended) -> dict[str, Any]:
         "requests": ended.during.requests,
         "failed": ended.during.failed,
         "onCandidate": ended.on_candidate,
+        "served": {
+            tier: {"clients": clients, "replays": replays}
+            for tier, (clients, replays) in ended.served.items()
+        },
         "lagMs": None if ended.lag_ms is None else round(ended.lag_ms, 1),
         "accuracy": [round(ended.before.accuracy, 4), round(ended.after.accuracy, 4)],
         "saved": [round(ended.before.saved, 4), round(ended.after.saved, 4)],

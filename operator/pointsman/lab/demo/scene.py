@@ -109,15 +109,16 @@ class Stage:
         """Follow the rollout that is not `before` to its end, breaking its tier when its time has come."""
         begin, began = time.monotonic(), self.clock().timestamp()
         start = alone = self.tally.counts()
-        broken = served = False
+        ledgers = self._ledgers()
+        broken = met_any = False
         while True:
             status = self.status()
             rollout = status.get("rollout") or {}
             mine = rollout.get("id") not in {None, before}
             candidate = str(rollout.get("candidate", ""))
             met = self.tally.by_revision[candidate] if mine else 0
-            served = served or met > 0
-            if not served:
+            met_any = met_any or met > 0
+            if not met_any:
                 alone = self.tally.counts()
             if mine:
                 look(status)
@@ -131,7 +132,7 @@ class Stage:
         seconds, during = time.monotonic() - begin, self.tally.counts() - start
         if broken:
             self.put_faults(None)
-        ended_at = self.tally.counts()
+        ended_at, served = self.tally.counts(), self._ledgers()
         time.sleep(_SETTLE_S)
         return Ended(
             scene=scene,
@@ -144,6 +145,10 @@ class Stage:
             after=self.tally.counts() - ended_at,
             on_candidate=self.tally.by_revision[candidate],
             lag_ms=self._lag(status, candidate),
+            served={
+                tier: (served[tier][0] - clients, served[tier][1] - replays)
+                for tier, (clients, replays) in ledgers.items()
+            },
             pairs=self._pairs(str(rollout.get("id", ""))),
             late=late,
         )
@@ -153,6 +158,15 @@ class Stage:
         url = f"http://{self.lab['parts']['tier-spare']['address']}/faults"
         answer = httpx.delete(url) if faults is None else httpx.put(url, json=dict(faults))
         answer.raise_for_status()
+
+    def _ledgers(self) -> dict[str, tuple[int, int]]:
+        """Return by tier how many of clients' requests it answered, and how many replays."""
+        found = {}
+        for name, part in self.lab["parts"].items():
+            if name.startswith("tier-"):
+                ledger = httpx.get(f"http://{part['address']}/ledger?count").raise_for_status().json()
+                found[name] = (ledger["count"] - ledger["shadow"], ledger["shadow"])
+        return found
 
     def _manifests(self, file: Path) -> list[dict[str, Any]]:
         return list(yaml.safe_load_all(substitute(file.read_text("utf-8"), self.values)))
