@@ -55,12 +55,6 @@ class EvidenceMetrics:
             registry=registry,
             buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
         )
-        self.age = Histogram(
-            "pointsman_operator_evidence_age_seconds",
-            "Age of the evidence, from its scrape, when a status that rests on it had been written.",
-            registry=registry,
-            buckets=(0.25, 0.5, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 60),
-        )
         self.questions = Gauge(
             "pointsman_operator_evidence_questions", "Policies that evidence is read for.", registry=registry
         )

@@ -16,12 +16,14 @@ from pointsman.kube.status import status_patch
 from pointsman.rollout.actions.collect_revisions import collect, prune
 from pointsman.rollout.actions.freeze_revision import freeze_revision
 from pointsman.rollout.actions.load_classifier import load_classifier
+from pointsman.rollout.actions.record_attempt import record_attempt
 from pointsman.rollout.actions.replace_stray import replace_stray
 from pointsman.rollout.actions.writer import Writer
 from pointsman.rollout.announce import announcements
 from pointsman.rollout.decide import Action, decide, surplus
 from pointsman.rollout.observation import Stray
 from pointsman.rollout.observe import observe
+from pointsman.rollout.record import recording
 from pointsman.rollout.revisions import desired_name
 from pointsman.rollout.state import next_status, unreadable_status
 from pointsman.rollout.wants import wants
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
         SeenAction,
         Source,
     )
+    from pointsman.rollout.record import Recording
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +81,12 @@ class ReconcileMetrics:
             "Writes to objects of ours that the API server took.",
             ["resource"],
             registry=registry,
+        )
+        self.evidence_age = Histogram(
+            "pointsman_operator_evidence_age_seconds",
+            "Age of the evidence, from its scrape, when the status that rests on it had been written.",
+            registry=registry,
+            buckets=(0.25, 0.5, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 60),
         )
 
 
@@ -180,13 +189,36 @@ class Reconciler:
         o = observe(stored.policy, self._revisions(key, stored.policy), self._seen)
         self._pool.declare(key, wants(o))
         now = self._clock()
+        if await self._record(recording(o, o.status, now), o):
+            return 0.0  # an earlier process died before it could: first that, then what follows
         decision = decide(o, now)
         if not await self._act(decision.action, o):
             return 0.0
-        await self._write(stored, stored.policy.status, next_status(o, decision, now))
+        if await self._write(stored, stored.policy.status, next_status(o, decision, now)):
+            self._note_age(o)
+        await self._record(decision.record, o)
         if o.strays or surplus(o):
             self._enqueue(_COLLECT + key)
         return decision.requeue_after
+
+    async def _record(self, due: Recording | None, o: Observation) -> bool:
+        """Write what became of an attempt into its revision, after the status: no rollback waits for that."""
+        if due is None:
+            return False
+        try:
+            await record_attempt(o.policy.metadata.namespace, due, self._writer)
+        except (Conflict, NotFound):
+            raise
+        except KubeError as error:
+            # tried again at the next look; traffic does not wait for a record
+            log.error("%s: the record of %s was not written: %s", o.policy.key, due.kept.name, error)  # noqa: TRY400 - the words say it
+            return False
+        return True
+
+    def _note_age(self, o: Observation) -> None:
+        """Measure how old the evidence of a live rollout was when the status that rests on it was written."""
+        if o.live is not None and o.evidence.trouble is None:
+            self._metrics.evidence_age.observe(max(0.0, self._clock().timestamp() - o.evidence.at_s))
 
     async def _settle_actions(self, key: str, stored: StoredPolicy) -> None:
         """Copy to RolloutActions what the policy's status says they did, before anything more is decided."""
@@ -209,15 +241,15 @@ class Reconciler:
                 await replace_stray(o, self._writer)
             case Action.LOAD_CLASSIFIER:
                 load_classifier(o, self._artifacts.request)
-            case Action.PROMOTE | Action.NOTHING:
+            case Action.PROMOTE | Action.MOVE | Action.NOTHING:
                 pass  # the status write is all there is to it
         return True
 
-    async def _write(self, stored: StoredPolicy, old: RoutingPolicyStatus, new: RoutingPolicyStatus) -> None:
+    async def _write(self, stored: StoredPolicy, old: RoutingPolicyStatus, new: RoutingPolicyStatus) -> bool:
         """Write the status if it changed, on the version that it was decided on; then tell people."""
         patch = status_patch(old.to_kube(), new.to_kube())
         if not patch:
-            return
+            return False
         await self._writer.patch_status(stored.namespace, stored.name, patch, stored.resource_version)
         regarding = {
             "apiVersion": API_VERSION,
@@ -230,6 +262,7 @@ class Reconciler:
             self._recorder.record(
                 regarding, kind=told.kind, reason=told.reason, action=told.action, note=told.note
             )
+        return True
 
     async def _collect(self, key: str) -> None:
         """Delete what nothing needs, once the API server itself has said who is there."""

@@ -64,6 +64,10 @@ class Writer:
             # what is known of it is old: the next tick decides on what is there now
             self._store.put_revision(await self._client.get(REVISIONS, name, namespace))
             raise
+        except NotFound:
+            known = self._store.revision_named(namespace, name)
+            self._store.forget_revision(namespace, name, known.uid if known else "")
+            raise
         self._wrote(REVISIONS)
         self._store.put_revision(written)
 
