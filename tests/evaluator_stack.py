@@ -23,6 +23,7 @@ from pointsman.lab.process import Server, Spec, free_port
 from wait import until
 
 TYPES = "type.googleapis.com/envoy.extensions."
+CAPTURE: dict[str, Any] = {"samplePermille": 1000, "redact": ["Email"]}
 
 LUA = """
 -- What the real scripts write, reduced: the tier and the reason from the test's own headers, captures of all.
@@ -46,6 +47,8 @@ function envoy_on_request(handle)
   metadata:set("pointsman", "reason", headers:get("x-reason") or "score")
   metadata:set("pointsman", "decision_us", 1500)
   metadata:set("pointsman", "id", id)
+  metadata:set("pointsman", "captured", 1)
+  metadata:set("pointsman", "rollout", headers:get("x-rollout") or "")
   local body = handle:body()
   capture(handle, "request", id, tier, body and body:getBytes(0, body:length()) or "", "application/json")
 end
@@ -103,6 +106,7 @@ class EvaluatorStack:
     tls: TLSFiles | None = None
     client_tls: dict[str, Any] | None = None
     tier: TestServer = field(default_factory=upstream)
+    policy: dict[str, Any] = field(default_factory=lambda: policy_object(capture_spec=CAPTURE))
 
     def __post_init__(self) -> None:
         self.ports = {name: free_port() for name in ("als", "capture", "http", "entry", "admin")}
@@ -168,7 +172,7 @@ class EvaluatorStack:
             "envoy_admin": [f"http://127.0.0.1:{self.ports['admin']}"],
             "poll_s": 0.3,
             "grace_s": 1.5,
-            "policies": [policy_object(capture_spec={"samplePermille": 1000, "redact": ["Email"]})],
+            "policies": [self.policy],
         }
         if self.tls is not None:
             settings["tls"] = [str(self.tls.cert), str(self.tls.key), str(self.tls.client_ca)]

@@ -75,8 +75,8 @@ def _requests(db: sqlite3.Connection) -> Iterator[tuple[Series, int]]:
             yield Series(Name.BASELINE, tiered), baseline or 0
 
 
-def _guards(tier: str, served: str, failed: str) -> Iterator[tuple[str, str, bool]]:
-    """Yield (rubric, tier, passed) as `guards.arm_outcomes` does."""
+def guards(tier: str, served: str, failed: str) -> Iterator[tuple[str, str, bool]]:
+    """Yield (rubric, tier, passed) of a row, as `guards.arm_outcomes` does of its record."""
     failures = failed.split(",")
     for rubric in Rubric:
         if rubric is Rubric.ANSWERED and tier and served and tier != served:
@@ -93,7 +93,7 @@ def _arms(db: sqlite3.Connection) -> Iterator[tuple[Series, int]]:
     )
     for policy, rollout, arm, step, tier, served, label, failed, number in rows:
         placed = (*rollout_scope(policy, rollout), arm, CANARY, str(step))
-        for rubric, on, passed in _guards(tier, served, failed):
+        for rubric, on, passed in guards(tier, served, failed):
             yield Series(Evidence.RESULTS, (*placed, on, label, rubric, GUARD, word(passed))), number
     rows = db.execute(
         f"SELECT policy, rollout, arm, step, {_SERVED}, label, rubric, version, passed, because, count(*)"  # noqa: S608 - constants of ours
@@ -115,7 +115,7 @@ def _halves(db: sqlite3.Connection) -> Iterator[tuple[Series, int]]:
         " WHERE half <> '' GROUP BY 1, 2, 3, 4, 5, 6, 7"
     )
     for policy, revision, tier, served, label, half, failed, number in rows:
-        for rubric, _, passed in _guards(tier, served, failed):
+        for rubric, _, passed in guards(tier, served, failed):
             labels = (*scope_of(policy, revision), rubric, GUARD, label, half, word(passed))
             yield Series(Evidence.HALVES, labels), number
     rows = db.execute(
@@ -145,7 +145,7 @@ def _moments(db: sqlite3.Connection) -> Iterator[tuple[Series, int]]:
         "SELECT policy, revision, session, tier, served_tier, failed FROM requests WHERE half <> ''"
     )
     for policy, revision, session, tier, served, failed in rows:
-        for rubric, _, passed in _guards(tier, served, failed):
+        for rubric, _, passed in guards(tier, served, failed):
             yield from add(policy, revision, session, Result(rubric, GUARD, passed))
     rows = db.execute(
         "SELECT policy, revision, session, rubric, version, passed FROM requests JOIN results ON request = id"

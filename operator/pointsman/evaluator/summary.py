@@ -10,6 +10,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 from pointsman.evaluator.guards import Rubric
+from pointsman.evaluator.summary_scores import rollouts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +55,7 @@ def summarize(path: Path, window: Window) -> dict[str, Any]:
             "timeToFirstTokenSeconds": _quantiles(db, window, "ttft_us"),
             "durationSeconds": _quantiles(db, window, "duration_us"),
             "captures": _captures(db, window, requests),
+            "rollouts": rollouts(db, window.query),
             "accessLog": _access_log(db),
         }
 

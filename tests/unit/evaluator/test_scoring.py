@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,11 +24,15 @@ from evaluator_builders import (
 from evaluator_rig import Rig
 from pointsman.api.v1alpha1.rubrics import Rubric, rubric_version
 from pointsman.evaluator import scoring as scoring_module
+from pointsman.evaluator import writer as writer_module
 from pointsman.evaluator.answer import Kept
-from pointsman.evaluator.cases import ScoredRequest
+from pointsman.evaluator.cases import PairRow, ScoredRequest, ShadowNote
 from pointsman.evaluator.evidence import EVIDENCE, Evidence
 from pointsman.evaluator.record import AccessRecord
+from pointsman.evaluator.rows import Batch, Written
 from pointsman.evaluator.store import Store
+from pointsman.evaluator.summary import Window, summarize
+from pointsman.evaluator.totals import Series
 from pointsman.evaluator.writer import Writer
 from wait import until
 
@@ -240,6 +246,43 @@ async def test_a_restart_takes_up_what_was_pending(rig: Rig) -> None:
             assert counts(writer, Evidence.RESULTS, arm="candidate", rubric="answered", outcome="fail") == 1
 
 
+async def test_a_crash_between_any_two_writes_counts_nothing_twice(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files as each transaction left them, all deliveries made again: the same counts in the end."""
+    monkeypatch.setattr(writer_module, "BATCH_ROWS", 1)
+    monkeypatch.setattr(writer_module, "BATCH_S", 0.002)
+    policies = known_policies(rubrics=[POLITE], status=rollout_status())
+    pair = PairRow(
+        POLICY, ROLLOUT, "gate", "case", "g", "law", "polite", VERSION, incumbent=True, candidate=False
+    )
+    note = ShadowNote(POLICY, ROLLOUT, "replayed", 5, "request-1")
+    items = [served(1, session="s"), *texts(1, "please"), served(2, "candidate", captured=False), pair, note]
+    cuts: list[Path] = []
+    write = Store.write
+
+    def cut(store: Store, batch: Batch) -> Written:
+        written = write(store, batch)
+        cuts.append(rig.folder.with_name(f"cut-{len(cuts)}"))
+        shutil.copytree(rig.folder, cuts[-1])
+        return written
+
+    async def end(at: Rig) -> dict[Series, int]:
+        async with at.scoring(policies) as (writer, scoring):
+            offer(writer, *items)
+            await settled(writer, 2)
+            await until(lambda: not scoring.scored_until_us(1 << 60) and writer.backlog_s == 0)
+        with Store(at.path) as store:
+            return dict(store.totals())
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "write", cut)
+        whole = await end(rig)
+    assert len(cuts) >= len(items) + 2
+    for folder in cuts:
+        assert await end(Rig(folder)) == whole, folder.name
+
+
 async def test_a_rollout_that_is_over_is_dropped_after_a_while_for_good(rig: Rig) -> None:
     """Fifteen minutes after its end its series are gone; a straggler does not bring them back."""
     policies = known_policies(rubrics=[POLITE], status=rollout_status())
@@ -259,6 +302,25 @@ async def test_a_rollout_that_is_over_is_dropped_after_a_while_for_good(rig: Rig
         assert store.damage() == []
         totals, rows = store.totals(), store.recount()
         assert {series: totals[series] for series in rows} == dict(rows)
+
+
+async def test_the_summary_tells_each_arm_by_rubric_and_intent(rig: Rig) -> None:
+    """Passes, fails and coverage of the rollout, as the counters have them."""
+    async with rig.scoring(known_policies(rubrics=[POLITE], status=rollout_status())) as (writer, _):
+        offer(writer, served(1), *texts(1, "please"), served(2), *texts(2, "no"))
+        offer(writer, served(3, "candidate", captured=False), record(4, captured=False))
+        await settled(writer, 3)
+    (told,) = summarize(rig.path, Window(POLICY))["rollouts"]
+    assert (told["rollout"], told["requests"], told["pending"]) == (ROLLOUT, 3, 0)
+    polite = [entry for entry in told["rubrics"] if entry["rubric"] == "polite"]
+    named = {"rubric": "polite", "version": VERSION}
+    assert polite == [named | {"arm": "incumbent", "intent": "", "pass": 1, "fail": 1}]
+    assert told["coverage"] == [
+        named | {"arm": "candidate", "scored": 0, "unscored": {"not_captured": 1}, "coveragePermille": 0},
+        named | {"arm": "incumbent", "scored": 2, "unscored": {}, "coveragePermille": 1000},
+    ]
+    guards = [e for e in told["rubrics"] if e["rubric"] == "answered" and e["arm"] == "candidate"]
+    assert [(entry["pass"], entry["fail"]) for entry in guards] == [(1, 0)]
 
 
 async def test_who_listens_hears_of_scores_that_are_stored(rig: Rig) -> None:

@@ -90,7 +90,7 @@ async def test_captured_text_is_joined_and_redacted(stack: EvaluatorStack) -> No
     await stack.requests(1)
     joined = rows(
         stack,
-        "SELECT half, form, text FROM captures JOIN requests USING (policy, request_id) ORDER BY half",
+        "SELECT c.half, form, text FROM captures c JOIN requests USING (policy, request_id) ORDER BY 1",
     )
     assert joined == [("request", "json", '{"model":"auto"}'), ("response", "text", "write to [email]")]
     assert (await stack.summary())["captures"]["coveragePermille"] == 1000
