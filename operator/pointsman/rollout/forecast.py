@@ -10,7 +10,7 @@ from pointsman.rollout.evidence import StreamKey
 from pointsman.rollout.judged import worst_first
 from pointsman.rollout.moments import unix
 from pointsman.rollout.steps.canary import WHOLE, next_weight
-from pointsman.rollout.streams import noise_of, pairs_of, streams
+from pointsman.rollout.streams import Wobble, pairs_of, streams
 from pointsman.rollout.verdicts import canary_from, own_rubrics, rule_of
 from pointsman.rollout.words import percent
 from pointsman.stats import paired
@@ -114,7 +114,7 @@ def _hours(o: Observation, rollout: RolloutStatus) -> tuple[str | None, str]:
     if rate <= 0 or cfg.mode == "Observe":
         return None, ""
     parts = streams(o.evidence, rubric, canary_from(rollout))
-    noise = noise_of(parts[0], o.evidence, cfg.noise_multiplier, o.status.noise)
+    noise = Wobble(rubric, o.evidence, cfg.noise_multiplier, o.status.noise).of(parts[0])
     if isinf(noise.tau_star):
         return None, ""
     present = rollout.steps[-1].weight_permille
@@ -135,7 +135,7 @@ def _hours(o: Observation, rollout: RolloutStatus) -> tuple[str | None, str]:
     if present:  # what this weight has had already
         hours = max(0.0, hours - (o.evidence.at_s - unix(rollout.steps[-1].started_at)) / 3600)
     if hours <= SLOW_HOURS:
-        return f"{hours:.1f}" if hours >= 1 else f"{hours:.2f}", ""
+        return f"{hours:.1f}" if hours >= 1 else f"{max(hours, 0.01):.2f}", ""
     told = "never" if hours == inf else f"{hours:.0f}"
     fits = first_weight(plan, rule, SLOW_HOURS)
     slow = f"at {rate:.2g} scored answers a second of {rubric}, promotion takes {told} hours"

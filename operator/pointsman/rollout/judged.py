@@ -37,6 +37,8 @@ class Judged:
     pass_within: float
     verdict: Verdict
     because: str
+    guard: bool = False
+    """One of the built-in rubrics: told after the policy's own."""
     log_e: float = 0.0
     """Evidence that it fails, as a natural logarithm: which failed most clearly."""
     reading: Reading | None = None
@@ -53,7 +55,7 @@ def worst_first(judged: Iterable[Judged]) -> list[Judged]:
             _SEVERITY[j.verdict],
             -j.log_e if j.verdict == "Fail" else 0.0,
             j.pass_within - j.high,
-            j.rubric,
+            j.guard,
             j.intent,
         ),
     )

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Final
 from pointsman.api.v1alpha1.settings import settings
 from pointsman.api.v1alpha1.status import NoiseOfRubric, NoiseStatus, Savings
 from pointsman.contract import ALWAYS_STRONG
-from pointsman.rollout.evidence import StreamKey
 from pointsman.rollout.moments import moment, unix
 from pointsman.rollout.question import versions
-from pointsman.rollout.streams import Stream, noise_of, windows_of
+from pointsman.rollout.streams import Wobble, whole, windows_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -41,8 +40,7 @@ def noise_status(o: Observation) -> NoiseStatus | None:
     cfg = settings(o.policy.spec)
     found, windows = [], 0
     for rubric, _ in versions(o.policy):
-        stream = Stream(rubric, "", 1.0, (StreamKey(rubric),))
-        noise = noise_of(stream, o.evidence, cfg.noise_multiplier)
+        noise = Wobble(rubric, o.evidence, cfg.noise_multiplier).of(whole(rubric))
         if isinf(noise.tau_star):
             continue
         windows = max(windows, windows_of(rubric, o.evidence))

@@ -37,15 +37,20 @@ class Stream:
     """Whose counts are summed."""
 
 
+def whole(rubric: str) -> Stream:
+    """Return a rubric's stream overall."""
+    return Stream(rubric, "", 1.0, (StreamKey(rubric),))
+
+
 def streams(evidence: Evidence, rubric: str, canary_from: int | None) -> tuple[Stream, ...]:
     """Return a rubric's streams, overall first. `canary_from`: index of the first step with a weight."""
-    found = [Stream(rubric, "", 1.0, (StreamKey(rubric),))]
-    whole, sizes = _sizes(evidence, rubric, canary_from)
+    found = [whole(rubric)]
+    total, sizes = _sizes(evidence, rubric, canary_from)
     named = pool_small(sizes)
     for name in sorted(set(named.values()), key=lambda name: (name == POOLED, name)):
         members = sorted(intent for intent, its in named.items() if its == name)
         size = sum(sizes[intent] for intent in members)
-        share = min(1.0, size / whole) if whole > 0 else 0.0
+        share = min(1.0, size / total) if total > 0 else 0.0
         if share > 0:
             found.append(Stream(rubric, name, share, tuple(StreamKey(rubric, m) for m in members)))
     return tuple(found)
@@ -67,8 +72,8 @@ def _sizes(evidence: Evidence, rubric: str, canary_from: int | None) -> tuple[fl
         all_of = before
     elif not any(all_of.values()):
         all_of = {key.intent: pairs.total for key, pairs in evidence.shadow.items() if key.rubric == rubric}
-    whole = all_of.pop("", 0.0)
-    return whole, all_of
+    overall = all_of.pop("", 0.0)
+    return overall, all_of
 
 
 def blocks_of(stream: Stream, evidence: Evidence, starts_s: Sequence[float]) -> Blocks:
@@ -123,30 +128,29 @@ def windows_of(rubric: str, evidence: Evidence) -> int:
     return sum(1 for window in found if window.a.total and window.b.total)
 
 
-def noise_of(
-    stream: Stream, evidence: Evidence, multiplier: float, known: NoiseStatus | None = None
-) -> Noise:
-    """Return a stream's noise floor; where it has no window of its own, what was measured overall before.
+class Wobble:
+    """The incumbent's noise under one rubric: read once, asked for every stream of it."""
 
-    Shocks are in units of what chance gives, so a share of the traffic has 1/sqrt(share) of them.
-    """
-    moments = evidence.moments.get(stream.rubric, Moments())
-    phi = overdispersion(*(float(value) for value in moments))
-    intents = [key for key in evidence.halves if key.rubric == stream.rubric and key.intent]
-    pooled = [halves_of((key,), evidence) for key in intents]
-    own = noise_floor(halves_of(stream.members, evidence), phi, multiplier, pooled)
-    if own.tau_star < inf:
-        return own
-    measured = (
-        noise_floor(halves_of((StreamKey(stream.rubric),), evidence), phi, multiplier)
-        if stream.intent
-        else own
-    )
-    tau_star = measured.tau_star if measured.tau_star < inf else _remembered(stream.rubric, known)
-    return replace(own, tau_star=tau_star / sqrt(stream.share))
+    def __init__(
+        self, rubric: str, evidence: Evidence, multiplier: float, known: NoiseStatus | None = None
+    ) -> None:
+        """`known`: what the status says was allowed for; the evaluator may have lost its history since."""
+        self._evidence = evidence
+        self._multiplier = multiplier
+        self.phi = overdispersion(*(float(value) for value in evidence.moments.get(rubric, Moments())))
+        intents = [key for key in evidence.halves if key.rubric == rubric and key.intent]
+        self._pooled = [halves_of((key,), evidence) for key in intents]
+        whole = noise_floor(
+            halves_of((StreamKey(rubric),), evidence), self.phi, multiplier, self._pooled
+        ).tau_star
+        remembered = known.rubrics if known is not None else []
+        recorded = (float(r.tau_star_permille) / 1000 for r in remembered if r.rubric == rubric)
+        self._whole = whole if whole < inf else next(recorded, inf)
 
+    def of(self, stream: Stream) -> Noise:
+        """Return a stream's noise floor; without a window of its own, what its share has of the whole's.
 
-def _remembered(rubric: str, known: NoiseStatus | None) -> float:
-    """Return what the status says was allowed for: the evaluator may have lost its history."""
-    rubrics = known.rubrics if known is not None else []
-    return next((float(r.tau_star_permille) / 1000 for r in rubrics if r.rubric == rubric), inf)
+        Shocks are in units of what chance gives, so a share of the traffic has 1/sqrt(share) of them.
+        """
+        own = noise_floor(halves_of(stream.members, self._evidence), self.phi, self._multiplier, self._pooled)
+        return own if own.tau_star < inf else replace(own, tau_star=self._whole / sqrt(stream.share))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import isinf
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -10,20 +11,19 @@ from pointsman.rollout.evidence import ArmCoverage, GateMoments
 from pointsman.rollout.judged import Judged
 from pointsman.rollout.moments import unix
 from pointsman.rollout.question import GUARDS, versions
-from pointsman.rollout.streams import blocks_of, noise_of, pairs_of, streams
+from pointsman.rollout.streams import Wobble, blocks_of, pairs_of, streams
 from pointsman.rollout.words import measured, points
 from pointsman.stats.budget import alphas, step_margin
 from pointsman.stats.canary import read_canary
 from pointsman.stats.gate import read_gate
 from pointsman.stats.noise import overdispersion
 from pointsman.stats.paired import read_paired
-from pointsman.stats.types import Rule
+from pointsman.stats.types import Pairs, Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pointsman.api.v1alpha1.settings import Settings
-    from pointsman.api.v1alpha1.status import RolloutStatus
+    from pointsman.api.v1alpha1.status import NoiseStatus, RolloutStatus
+    from pointsman.rollout.evidence import Evidence
     from pointsman.rollout.judged import Verdict
     from pointsman.rollout.observation import Observation
     from pointsman.rollout.streams import Stream
@@ -111,27 +111,61 @@ def shadow_verdicts(o: Observation, rollout: RolloutStatus) -> tuple[Judged, ...
 
 
 def canary_verdicts(
-    o: Observation, rollout: RolloutStatus, next_weight: float, starts_s: Sequence[float]
+    o: Observation, rollout: RolloutStatus, next_weight: float, starts_s: tuple[float, ...]
 ) -> tuple[Judged, ...]:
     """Return the verdicts on both arms' windows, each held against what `next_weight` (1: promotion) asks."""
-    cfg, rule, evidence = o.settings, rule_of(o.settings), o.evidence
-    rubrics = (*own_rubrics(o), *GUARDS)
-    parts = [stream for rubric in rubrics for stream in streams(evidence, rubric, canary_from(rollout))]
-    overall, by_intent = alphas(rule, len(rubrics), len(parts) - len(rubrics))
     known = o.status.noise if o.status.noise and o.status.noise.revision == rollout.incumbent else None
+    rubrics = (*own_rubrics(o), *GUARDS)
+    question = _Canary(rubrics, o.settings, next_weight, starts_s, canary_from(rollout))
+    return tuple(_doubted(o, judged) for judged in _read(_Same(o.evidence, known), question))
+
+
+@dataclass(frozen=True, slots=True)
+class _Canary:
+    """What is asked of the canary's counts."""
+
+    rubrics: tuple[str, ...]
+    cfg: Settings
+    next_weight: float
+    starts_s: tuple[float, ...]
+    canary_from: int | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Same:
+    """Evidence, equal only to itself, and the noise that was known before."""
+
+    evidence: Evidence
+    known: NoiseStatus | None
+
+    def __hash__(self) -> int:
+        return id(self.evidence)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.evidence is self.evidence and other.known == self.known
+
+
+@lru_cache(maxsize=16)  # a look at the same counts again, say because the status was written, costs nothing
+def _read(same: _Same, asked: _Canary) -> tuple[Judged, ...]:
+    cfg, rule, evidence = asked.cfg, rule_of(asked.cfg), same.evidence
+    parts = [streams(evidence, rubric, asked.canary_from) for rubric in asked.rubrics]
+    count = sum(len(of_rubric) for of_rubric in parts)
+    overall, by_intent = alphas(rule, len(asked.rubrics), count - len(asked.rubrics))
     found = []
-    for stream in parts:
-        noise = noise_of(stream, evidence, cfg.noise_multiplier, known)
-        pairs = pairs_of(stream, evidence) if cfg.shadow else None
-        blocks = blocks_of(stream, evidence, starts_s)
-        alpha = by_intent if stream.intent else overall
-        reading = read_canary(blocks, noise, rule, alpha, pairs if pairs and pairs.total else None)
-        margin = step_margin(rule, next_weight, stream.share)
-        judged = replace(_judged("Canary", stream, reading, rule, margin), noise=noise)
-        seen = float(blocks.incumbent_total.sum())
-        if seen:
-            judged = replace(judged, p=float(blocks.incumbent_passes.sum()) / seen)
-        found.append(_doubted(o, judged))
+    for of_rubric in parts:
+        wobble = Wobble(of_rubric[0].rubric, evidence, cfg.noise_multiplier, same.known)
+        for stream in of_rubric:
+            noise, pairs = wobble.of(stream), pairs_of(stream, evidence) if cfg.shadow else Pairs()
+            blocks = blocks_of(stream, evidence, asked.starts_s)
+            alpha = by_intent if stream.intent else overall
+            reading = read_canary(blocks, noise, rule, alpha, pairs if pairs.total else None)
+            margin = step_margin(rule, asked.next_weight, stream.share)
+            beside = blocks.candidate_total > 0
+            # the incumbent's answers that the candidate's are compared with, not those before it
+            counted = replace(reading, n_incumbent=round(float(blocks.incumbent_total[beside].sum())))
+            seen, passed = float(blocks.incumbent_total.sum()), float(blocks.incumbent_passes.sum())
+            p = passed / seen if seen else 0.5
+            found.append(replace(_judged("Canary", stream, counted, rule, margin), noise=noise, p=p))
     return tuple(found)
 
 
@@ -152,6 +186,7 @@ def _judged(
         pass_within=margin,
         verdict=verdict,
         because="",
+        guard=stream.rubric in GUARDS,
         log_e=reading.log_e_fail,
         reading=reading,
     )

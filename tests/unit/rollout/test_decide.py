@@ -358,4 +358,4 @@ def test_what_a_promotion_announces() -> None:
     status = next_status(seen, decide(seen, NOW), NOW)
     told = announcements(seen.policy.status, status)
     assert [(event.kind, event.reason) for event in told] == [("Normal", "Loaded"), ("Normal", "Promoted")]
-    assert told[1].note == f"{DESIRED} has all of the traffic; before it always-strong"
+    assert told[1].note.startswith(f"{DESIRED} has all of the traffic; before it always-strong: ")

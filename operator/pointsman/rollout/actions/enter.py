@@ -33,12 +33,15 @@ def enter(
         started_at=moment(now),
     )
     grown = rollout.model_copy(update={"steps": [*rollout.steps, entry]})
+    before = status.step
     step = StepStatus(
         name=name,
         index=entry.index,
         state=state,
         started_at=entry.started_at,
         because=because,
+        expected_hours=before.expected_hours if before is not None else None,
+        advice=before.advice if before is not None else "",
         display=display or name,
     )
     entered = status.model_copy(update={"rollout": grown, "step": step})
