@@ -112,7 +112,8 @@ class World:
 
     policy: RoutingPolicy
     qualities: dict[str, Quality] = field(default_factory=dict)
-    intents: dict[str, float] = field(default_factory=lambda: {"law": 0.3, "math": 0.7})
+    intents: dict[str, float] = field(default_factory=lambda: {"": 1.0})
+    """Shares of the traffic; "": intent unknown, counted overall alone."""
     rate: float = 100.0
     seed: int = 1
     now_s: float = START
@@ -258,7 +259,7 @@ class World:
         half = int(self.rng.binomial(n, 0.5))
         p = quality.rate(rubric, intent)
         passed = [int(self.rng.binomial(half, p)), int(self.rng.binomial(n - half, p))]
-        for name in ("", intent):
+        for name in {"", intent}:
             if revision == resting:
                 cells = self.halves.setdefault(revision, {}).setdefault((rubric, name), {})
                 _add(cells.setdefault(window, [0] * 4), (passed[0], half, passed[1], n - half))
@@ -278,7 +279,7 @@ class World:
             p_c = self.quality(rollout.candidate).rate(rubric, intent)
             both = min(p_i, p_c)  # answers of the two agree as far as they can
             found = self.rng.multinomial(n, [both, p_i - both, p_c - both, 1 - max(p_i, p_c)])
-            for name in ("", intent):
+            for name in {"", intent}:
                 counts = self.pairs.setdefault(rollout.id, {}).setdefault((rubric, name), [0] * 4)
                 _add(counts, tuple(int(x) for x in found))
 

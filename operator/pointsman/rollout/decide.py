@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from pointsman.rollout import people
-from pointsman.rollout.decision import REASONS, Action, Decision, implied_reason, present_reason
+from pointsman.rollout.decision import REASONS, Action, Decision, implied, present
 from pointsman.rollout.moments import unix
 from pointsman.rollout.progress import look_at
 from pointsman.rollout.record import recording
@@ -56,9 +56,8 @@ def _of_people(o: Observation, now: datetime) -> Decision | None:
         return None
     status, effect = people.apply(o, seen, look, now)
     if effect.effect == "NoEffect":
-        return Decision(Action.NOTHING, *present_reason(o), 0.0, status)
-    message = f"{seen.spec.action}: {effect.message}"
-    return Decision(Action.MOVE, implied_reason(o, status), message, 0.0, status)
+        return Decision(Action.NOTHING, *present(o), 0.0, status)
+    return Decision(Action.MOVE, *implied(o, status), 0.0, status)
 
 
 def _cooled(o: Observation, decision: Decision, now: datetime) -> Decision:

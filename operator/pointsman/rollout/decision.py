@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from pointsman.api.conditions import ConditionType, ProgressingReason, find
 from pointsman.contract import ALWAYS_STRONG
 from pointsman.rollout.moments import unix
+from pointsman.rollout.words import told
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -105,20 +106,24 @@ def done(o: Observation) -> str:
     return f"{o.desired} has all of the traffic"
 
 
-def implied_reason(o: Observation, status: RoutingPolicyStatus) -> ProgressingReason:
-    """Return the reason of `Progressing` that a status means by itself."""
-    step = status.step
+def implied(o: Observation, status: RoutingPolicyStatus) -> tuple[ProgressingReason, str]:
+    """Return the reason of `Progressing` that a status means by itself, and its words."""
+    step, failed = status.step, status.failed_revisions
+    if step is not None and step.name == "RolledBack":
+        if not failed:
+            return REASONS.ROLLED_BACK, step.because
+        because = f"{failed[0].revision} is not tried again: {failed[0].because}"
+        words = f"{because}; {status.stable_revision or ALWAYS_STRONG} serves; change the spec, or Retry"
+        return REASON_OF[failed[0].outcome], words
     if step is None or step.name == "Stable":
-        return REASONS.PROMOTED if status.stable_revision == o.desired else REASONS.WAITING_FOR_CLASSIFIER
-    if step.name == "RolledBack":
-        return (
-            REASON_OF[status.failed_revisions[0].outcome] if status.failed_revisions else REASONS.ROLLED_BACK
-        )
-    return REASON_OF_STEP[step.name]
+        if status.stable_revision == o.desired:
+            return REASONS.PROMOTED, done(o)
+        return REASONS.WAITING_FOR_CLASSIFIER, f"{o.desired} waits; {serving(o)}"
+    return REASON_OF_STEP[step.name], told(step)
 
 
-def present_reason(o: Observation) -> tuple[ProgressingReason, str]:
+def present(o: Observation) -> tuple[ProgressingReason, str]:
     """Return the reason and message that the status gives now."""
     known = find(o.status.conditions, ConditionType.PROGRESSING)
     found = next((reason for reason in REASONS if known is not None and reason == known.reason), None)
-    return found or implied_reason(o, o.status), known.message if known is not None else ""
+    return (found, known.message) if found is not None and known is not None else implied(o, o.status)

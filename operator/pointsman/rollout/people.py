@@ -76,7 +76,7 @@ def apply(
 
 def _stale(o: Observation, seen: SeenAction) -> str:  # noqa: PLR0911 - guard clauses, one word each
     """Say what the action names that is not so any more; "" if it is about what is there."""
-    spec, rollout = seen.spec, o.status.rollout
+    spec = seen.spec
     made = o.policy.metadata.creation_timestamp
     if made and unix(seen.created) < unix(made):
         return "it is older than the policy"
@@ -84,19 +84,30 @@ def _stale(o: Observation, seen: SeenAction) -> str:  # noqa: PLR0911 - guard cl
         names = {o.desired, o.status.stable_revision, o.live.candidate if o.live else None}
         known = spec.revision in names | {None}
         return "" if known else f"revision {spec.revision} is not in force or on its way"
-    if rollout is None:
-        return "there is no rollout"
-    if spec.revision is not None and spec.revision != rollout.candidate:
-        return f"revision is {spec.revision}, the candidate is {rollout.candidate}"
-    if spec.attempt is not None and spec.attempt != rollout.attempt:
-        return f"attempt is {spec.attempt}, the present one is {rollout.attempt}"
+    about = _about(o)
+    if about is None:
+        return f"no rollout is under way and none has failed; {serving(o.status)} serves"
+    revision, attempt, since = about
+    if spec.revision is not None and spec.revision != revision:
+        return f"revision is {spec.revision}, the one that it could be about is {revision}"
+    if spec.attempt is not None and spec.attempt != attempt:
+        return f"attempt is {spec.attempt}, the present one is {attempt}"
     present = o.status.step.name if o.status.step is not None else ""
     if spec.step is not None and spec.step != present:
         return f"step is {spec.step}, the rollout is at {present or 'none'}"
     # Kubernetes stamps whole seconds, so the second of the begin itself is not "before".
-    if unix(seen.created) + 1 <= unix(rollout.started_at):
-        return f"it is older than attempt {rollout.attempt} of {rollout.candidate}"
+    if unix(seen.created) + 1 <= unix(since):
+        return f"it is older than what is there now: attempt {attempt} of {revision}, {since}"
     return ""
+
+
+def _about(o: Observation) -> tuple[str, int, str] | None:
+    """Return what an action can be about: revision, attempt, and since when it is so."""
+    if o.live is not None:
+        return o.live.candidate, o.live.attempt, o.live.started_at
+    if o.barred is not None:
+        return o.barred.revision, o.barred.attempts, o.barred.at
+    return None
 
 
 def approve(o: Observation, spec: RolloutActionSpec, look: Look | None, now: datetime) -> Effect:

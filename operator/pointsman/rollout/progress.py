@@ -10,7 +10,7 @@ from pointsman.api.v1alpha1.status import StepStatus
 from pointsman.rollout.actions.enter import enter
 from pointsman.rollout.actions.promote import promote
 from pointsman.rollout.actions.roll_back import roll_back
-from pointsman.rollout.decision import REASON_OF, REASON_OF_STEP, REASONS
+from pointsman.rollout.decision import REASON_OF_STEP, REASONS, implied
 from pointsman.rollout.forecast import forecast
 from pointsman.rollout.judged import verdict_statuses
 from pointsman.rollout.moments import clock_time, moment, moment_of, unix
@@ -20,7 +20,7 @@ from pointsman.rollout.readiness import readiness
 from pointsman.rollout.steps import canary, gate, load, noise, shadow
 from pointsman.rollout.steps.times import longest
 from pointsman.rollout.traffic import WHOLE, due
-from pointsman.rollout.words import clip
+from pointsman.rollout.words import clip, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,7 @@ def progress(o: Observation, rollout: RolloutStatus, look: Look, now: datetime) 
     """Return what follows from a look: most severe first."""
     if look.failed is not None:
         failed = roll_back(o.status, rollout, look.failed, look.because, now, judged=look.judged)
-        return Progress(failed, REASON_OF[look.failed], look.because, moved=True)
+        return Progress(failed, *implied(o, failed), moved=True)
     held = _held(o, rollout, look, now)
     if held is not None:
         return _hold(o, rollout, held, now)
@@ -157,8 +157,8 @@ def _following(o: Observation, name: StepName) -> StepName:
 
 
 def _promoted(o: Observation, look: Look, now: datetime) -> Progress:
-    words = f"{o.desired} has all of the traffic: {look.because}"
-    return Progress(promote(o, look.because, now, look.judged), REASONS.PROMOTED, words, moved=True)
+    status = promote(o, look.because, now, look.judged)
+    return Progress(status, *implied(o, status), moved=True)
 
 
 def _moved(status: RoutingPolicyStatus, reason: ProgressingReason) -> Progress:
@@ -195,7 +195,7 @@ def _inconclusive(
     if o.settings.roll_back_if_inconclusive and o.settings.mode != "Observe":
         because = f"inconclusive: {words}"
         back = roll_back(o.status, rollout, "RolledBack", because, now, judged=look.judged)
-        return Progress(back, REASONS.ROLLED_BACK, because, moved=True)
+        return Progress(back, *implied(o, back), moved=True)
     held = replace(look, reason=REASONS.INCONCLUSIVE, because=words, deadline_s=deadline)
     return _hold(o, rollout, _Hold(held, "Inconclusive"), now)
 
@@ -253,15 +253,6 @@ def _counted(o: Observation, look: Look) -> dict[str, object]:
 def _doubted(verdict: VerdictStatus, because: str) -> VerdictStatus:
     """Return a verdict that rests on counts which are missing now."""
     return verdict.model_copy(update={"verdict": "Error", "because": clip(because)})
-
-
-def told(step: StepStatus) -> str:
-    """Return the step in one sentence, for the condition."""
-    needed = ""
-    if step.samples_needed and step.minutes_needed is not None:
-        what = "pairs" if step.name == "Shadow" else "candidate answers"
-        needed = f"; about {step.samples_needed} more {what}, {step.minutes_needed} minutes"
-    return f"{step.display}: {step.because}{needed}" if step.because else step.display
 
 
 def _shown(display: str, state: StepState) -> str:

@@ -10,13 +10,13 @@ from pointsman.rollout.actions.begin import begin
 from pointsman.rollout.actions.end import at_rest
 from pointsman.rollout.actions.promote import promote
 from pointsman.rollout.decision import (
-    REASON_OF,
     REASONS,
     Action,
     Decision,
     directly,
     done,
     frozen,
+    implied,
     serving,
     warm,
 )
@@ -40,10 +40,8 @@ def resting(o: Observation, now: datetime) -> Decision:
     freezing = frozen(o)
     if freezing is not None:
         return replace(freezing, status=status)
-    barred = o.barred
-    if barred is not None:
-        words = f"{o.desired} is not tried again: {barred.because}; {serving(o)}; change the spec, or Retry"
-        return Decision(Action.NOTHING, REASON_OF[barred.outcome], words, None, status)
+    if o.barred is not None:
+        return Decision(Action.NOTHING, *implied(o, status), None, status)
     if o.refusal is not None and not o.promoted:
         words = f"{o.desired} waits until the policy is accepted ({o.refusal.reason}); {serving(o)}"
         return Decision(Action.NOTHING, REASONS.NOT_ACCEPTED, words, WAIT_S, status)

@@ -15,7 +15,7 @@ from pointsman.rollout.decision import (
     directly,
     done,
     frozen,
-    implied_reason,
+    implied,
     warm,
 )
 from pointsman.rollout.progress import look_at, progress
@@ -70,6 +70,6 @@ def _superseded(o: Observation, live: RolloutStatus, because: str, now: datetime
         back = promote(o, f"{o.desired} was stable until lately and is warm", now)
         return Decision(Action.PROMOTE, REASONS.PROMOTED, done(o), 0.0, back)
     if waits or directly(o) or warm(o, now):
-        return Decision(action, implied_reason(o, over), message, 0.0, over)
+        return Decision(action, implied(o, over)[0], message, 0.0, over)
     due = recording(o, over, now)
     return Decision(action, REASONS.WAITING_FOR_CLASSIFIER, message, 0.0, begin(over, o, now), due)

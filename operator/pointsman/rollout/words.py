@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from pointsman.api.v1alpha1.status import StepStatus
     from pointsman.rollout.judged import Judged
 
 LONGEST: Final = 1024
@@ -53,3 +54,12 @@ def measured(judged: Judged) -> str:
 def clip(text: str) -> str:
     """Cut a text to what a status field holds."""
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def told(step: StepStatus) -> str:
+    """Return the step in one sentence, for the condition."""
+    needed = ""
+    if step.samples_needed and step.minutes_needed is not None:
+        what = "pairs" if step.name == "Shadow" else "candidate answers"
+        needed = f"; about {step.samples_needed} more {what}, {step.minutes_needed} minutes"
+    return f"{step.display}: {step.because}{needed}" if step.because else step.display

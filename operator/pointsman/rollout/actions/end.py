@@ -52,6 +52,7 @@ def at_rest(status: RoutingPolicyStatus, name: StepName, because: str, now: date
         started_at=moment(now),
         because=clip(because),
         display=display,
+        counted_at=moment(now),
     )
     return status.model_copy(update={"step": step, "candidate_revision": None, "traffic": resting(status)})
 
