@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from pointsman.evaluator.rubrics import Library
     from pointsman.evaluator.rubrics.types import Scorer
     from pointsman.evaluator.tls import TLSFiles
+
+log = logging.getLogger(__name__)
 
 RELOAD_S: Final = 60.0
 
@@ -89,6 +92,8 @@ class OffPath:
 
     async def run(self) -> None:
         """Work until cancelled."""
+        if not self._replayer.configured:
+            log.info("no --shadow-url: candidates are asked nothing, rollouts get no gate and no shadow")
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._shadow.run())

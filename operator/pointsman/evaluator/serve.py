@@ -32,6 +32,7 @@ from pointsman.evaluator.envoy_admin import watch_losses
 from pointsman.evaluator.http_api import Api
 from pointsman.evaluator.intents import Intents
 from pointsman.evaluator.metrics import ProcessMetrics
+from pointsman.evaluator.offpath import Needs, OffPath
 from pointsman.evaluator.policies import Policies, follow
 from pointsman.evaluator.rollouts import Rollouts
 from pointsman.evaluator.rubrics import Library
@@ -114,12 +115,13 @@ async def serve(
                     await KubeClient.open(settings.kubeconfig, KubeMetrics(registry))
                 )
                 follow_policies = partial(_follow, kube)
-            scoring = _scoring(stack, settings, kube, writer, policies, bodies, registry)
+            scoring, offpath = _scoring(stack, settings, kube, writer, policies, bodies, registry, clock)
             registry.register(Watermark(scoring, policies, clock))
             work = [
                 follow_policies(policies, registry),
                 captures.run(),
                 scoring.run(),
+                offpath.run(),
                 _sweeping(settings, writer, policies, metrics, clock),
             ]
             if settings.envoy_admin:
@@ -172,8 +174,9 @@ def _scoring(  # noqa: PLR0917 - one caller, which puts everything together
     policies: Policies,
     bodies: Bodies,
     registry: CollectorRegistry,
-) -> Scoring:
-    """Put scoring together; what it opens is closed with the stack."""
+    clock: Clock,
+) -> tuple[Scoring, OffPath]:
+    """Put scoring, shadow and gate together; what they open is closed with the stack."""
     fetch = Fetcher(kube, process="evaluator", default_key=DEFAULT_KEY, allow_files=settings.allow_files)
     stack.push_async_callback(fetch.close)
     library = Library(fetch, partial(_key, kube), registry)
@@ -182,7 +185,22 @@ def _scoring(  # noqa: PLR0917 - one caller, which puts everything together
     stack.push_async_callback(classifiers.close)
     intents = Intents(policies, Rollouts(policies), classifiers, registry)
     shelf = Shelf(policies, library)
-    return Scoring(writer, policies, shelf.scorers, intents, bodies=bodies, registry=registry)
+    scoring = Scoring(writer, policies, shelf.scorers, intents, bodies=bodies, registry=registry)
+    needs = Needs(
+        urls=settings.shadow_urls,
+        tls=settings.tls,
+        policies=policies,
+        classifiers=classifiers,
+        library=library,
+        scorers=shelf.scorers,
+        take=writer.offer,
+        store=settings.store,
+        registry=registry,
+        clock=clock,
+    )
+    offpath = OffPath(needs)
+    scoring.on_scored.append(offpath.offer)
+    return scoring, offpath
 
 
 async def _key(kube: KubeClient | None, namespace: str, ref: SecretKeyRef) -> str:
