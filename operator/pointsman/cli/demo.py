@@ -103,7 +103,7 @@ def command(
 def _perform(options: Options, *, as_json: bool) -> None:
     from rich.console import Console
 
-    from pointsman.cli.terminal import Terminal, performance
+    from pointsman.cli.terminal import Terminal, performance, wide
     from pointsman.clock import system_clock
     from pointsman.lab.demo.performance import as_json as plain
     from pointsman.lab.demo.performance import perform
@@ -120,7 +120,7 @@ def _perform(options: Options, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(plain(played, seconds), indent=2))
     else:
-        performance(Console(), played, seconds)
+        performance(wide(), played, seconds)
     wrong = [str(one.act.number) for one in played if not one.right]
     if wrong:
         raise click.ClickException(f"not right: act {', '.join(wrong)}")

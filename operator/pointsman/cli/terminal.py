@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pointsman.lab.demo.play import Played
     from pointsman.lab.load import Outcome
 
+_LOG_WIDTH = 150
 _QUIET_S = 5.0
 """In a log, a line that changes is written again this often at most."""
 
@@ -141,6 +142,12 @@ def _cost(played: Played) -> str:
 
 def _milliseconds(seconds: float | None) -> str:
     return "unknown" if seconds is None else f"{seconds * 1000:.1f} ms"
+
+
+def wide() -> Console:
+    """Return a console for tables: a log or a file is as wide as they need."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_LOG_WIDTH)
 
 
 def performance(console: Console, played: list[Performed], seconds: float) -> None:

@@ -198,7 +198,7 @@ def _stream(report: Report, rollout: Rollout, verdict: Verdict) -> str:
         f"interval {_points(verdict.low)} to {_points(verdict.high)}, "
         f"{verdict.incumbent:,} and {verdict.candidate:,} answers: {verdict.verdict}"
     )
-    caption = tag("figcaption", escape(words) + (f". {escape(verdict.because)}" if verdict.because else ""))
+    caption = tag("figcaption", escape(words))
     return tag(
         "figure",
         caption + chart.svg(frame, body, title, words),
