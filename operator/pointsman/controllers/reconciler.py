@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from pointsman.api.v1alpha1.meta import API_VERSION
 from pointsman.api.v1alpha1.routing_policy import RoutingPolicy
 from pointsman.kube.errors import Conflict, KubeError, NotFound
 from pointsman.kube.resources import POLICIES
 from pointsman.kube.status import status_patch
+from pointsman.rollout import measures
 from pointsman.rollout.actions.collect_revisions import collect, prune
 from pointsman.rollout.actions.freeze_revision import freeze_revision
 from pointsman.rollout.actions.load_classifier import load_classifier
@@ -82,12 +84,48 @@ class ReconcileMetrics:
             ["resource"],
             registry=registry,
         )
+        self.rollouts = RolloutMetrics(registry)
         self.evidence_age = Histogram(
             "pointsman_operator_evidence_age_seconds",
             "Age of the evidence, from its scrape, when the status that rests on it had been written.",
             registry=registry,
             buckets=(0.25, 0.5, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 60),
         )
+
+
+class RolloutMetrics:
+    """Where each policy's rollout is, as gauges, and how rollouts ended."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ["namespace", "policy"]
+        self._gauges = {
+            name: Gauge(name, told, labels, registry=registry) for name, told in measures.GAUGES.items()
+        }
+        self._ended = Counter(
+            measures.ENDED,
+            "Rollouts that ended, by outcome; counted by the process that ended them.",
+            [*labels, "outcome"],
+            registry=registry,
+        )
+
+    def show(self, namespace: str, name: str, status: RoutingPolicyStatus) -> None:
+        """Show a policy's status."""
+        for gauge, value in measures.gauges(status).items():
+            self._gauges[gauge].labels(namespace, name).set(value)
+
+    def count(self, namespace: str, name: str, old: RoutingPolicyStatus, new: RoutingPolicyStatus) -> None:
+        """Count the rollouts that a status write ended."""
+        for outcome in measures.ended(old, new):
+            self._ended.labels(namespace, name, outcome).inc()
+
+    def forget(self, namespace: str, name: str) -> None:
+        """Drop the series of a policy that is gone."""
+        for gauge in self._gauges.values():
+            with suppress(KeyError):
+                gauge.remove(namespace, name)
+        for outcome in measures.OUTCOMES:
+            with suppress(KeyError):
+                self._ended.remove(namespace, name, outcome)
 
 
 class Seen:
@@ -178,6 +216,8 @@ class Reconciler:
         if stored is None:
             self._pool.withdraw(key)
             self._reader.withdraw(key)
+            namespace, _, name = key.partition("/")
+            self._metrics.rollouts.forget(namespace, name)
             if self._store.revisions(key):
                 self._enqueue(_COLLECT + key)
             return None
@@ -249,8 +289,11 @@ class Reconciler:
         """Write the status if it changed, on the version that it was decided on; then tell people."""
         patch = status_patch(old.to_kube(), new.to_kube())
         if not patch:
+            self._metrics.rollouts.show(stored.namespace, stored.name, old)
             return False
         await self._writer.patch_status(stored.namespace, stored.name, patch, stored.resource_version)
+        self._metrics.rollouts.show(stored.namespace, stored.name, new)
+        self._metrics.rollouts.count(stored.namespace, stored.name, old, new)
         regarding = {
             "apiVersion": API_VERSION,
             "kind": RoutingPolicy.KIND,
