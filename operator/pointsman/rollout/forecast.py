@@ -10,7 +10,7 @@ from pointsman.rollout.evidence import StreamKey
 from pointsman.rollout.judged import worst_first
 from pointsman.rollout.moments import unix
 from pointsman.rollout.steps.canary import WHOLE, next_weight
-from pointsman.rollout.streams import Wobble, pairs_of, streams
+from pointsman.rollout.streams import Wobble, pairs_of, streams, windows_of
 from pointsman.rollout.verdicts import canary_from, own_rubrics, rule_of
 from pointsman.rollout.words import percent
 from pointsman.stats import paired
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SLOW_HOURS: Final = 24.0
 _LEAST_SECONDS: Final = 5.0
+_LEAST_RATED_SECONDS: Final = 20.0
 _LOOKED_AT: Final = 3
 """Streams whose need is estimated: those farthest from passing."""
 
@@ -73,7 +74,7 @@ def _canary_needed(o: Observation, rollout: RolloutStatus, one: Judged) -> tuple
         or not weight
     ):
         return None
-    rate = total / _elapsed(o, rollout) * weight
+    rate = total / elapsed * weight
     rule = rule_of(o.settings)
     need = samples_needed(
         one.reading,
@@ -111,7 +112,7 @@ def _hours(o: Observation, rollout: RolloutStatus) -> tuple[str | None, str]:
     rubrics = own_rubrics(o) or ("answered",)
     known = [(_rate(o, rollout, rubric), rubric) for rubric in rubrics]
     rate, rubric = min(known)
-    if rate <= 0 or cfg.mode == "Observe":
+    if rate <= 0 or cfg.mode == "Observe" or windows_of(rubric, o.evidence) < cfg.min_windows:
         return None, ""
     parts = streams(o.evidence, rubric, canary_from(rollout))
     noise = Wobble(rubric, o.evidence, cfg.noise_multiplier, o.status.noise).of(parts[0])
@@ -156,7 +157,7 @@ def _rate(o: Observation, rollout: RolloutStatus, rubric: str) -> float:
     """Return the scored answers per second of both arms, over the whole rollout; 0: not known yet."""
     windows = o.evidence.canary.get(StreamKey(rubric), ())
     elapsed = _elapsed(o, rollout)
-    if elapsed <= _LEAST_SECONDS:
+    if elapsed < _LEAST_RATED_SECONDS:
         return 0.0
     return sum(w.incumbent.total + w.candidate.total for w in windows) / elapsed
 

@@ -511,19 +511,6 @@ def test_the_record_outlives_the_policy_s_memory() -> None:
     assert attempts[0].noise is not None
 
 
-def test_slow_traffic_is_told_with_what_would_fit() -> None:
-    """Above a day's wait the hours are shown, and a warning names the first weight that would fit."""
-    steps = [{"weightPermille": w, "minDuration": "1m"} for w in (10, 50, 250, 500)]
-    verdict = {"minimumDropPermille": 10, "toleratedDropPermille": 30}
-    rollout = NO_SHADOW | {"canary": {"steps": steps}, "verdict": verdict}
-    world = World(policy(rollout=rollout), rate=1.0)
-    assert world.run(lambda w: w.status.step is not None and w.status.step.advice != "", 100, 5.0)
-    assert world.status.step is not None
-    assert float(world.status.step.expected_hours or 0) > 24
-    assert "would fit in 24" in world.status.step.advice
-    assert events(world).count("SlowRollout") == 1
-
-
 def test_a_changed_rubric_is_asked_for_anew() -> None:
     """The question names the rubric's new version, so that old counts fall away."""
     before = question(policy())
