@@ -105,7 +105,8 @@ async def serve(
             stack.callback(store.close)
             writing = asyncio.create_task(writer.run())
             stack.push_async_callback(_finish, writer, writing)
-            await stack.enter_async_context(_access_log(settings, writer, metrics))
+            entries = AccessLogService(writer.offer, metrics)
+            await stack.enter_async_context(_access_log(entries, settings))
             context = settings.tls.context() if settings.tls else None
             await stack.enter_async_context(_http(capture_app(captures), settings.capture_address, context))
             await stack.enter_async_context(_http(api.app(), settings.http_address, None))
@@ -141,21 +142,25 @@ async def serve(
                 "evaluator serves",
                 extra={"access_log": settings.access_log_address, "store": str(settings.store)},
             )
-            await _until_stopped(stop, writing, work)
+            await _until_stopped(stop, writing, work, entries.drain)
     finally:
         log.info("evaluator has stopped")
 
 
 async def _until_stopped(
-    stop: asyncio.Event, writing: asyncio.Task[None], work: list[Awaitable[None]]
+    stop: asyncio.Event,
+    writing: asyncio.Task[None],
+    work: list[Awaitable[None]],
+    drain: Callable[[], Awaitable[None]],
 ) -> None:
-    """Wait for the signal; an error of any part ends the whole (and whoever runs us starts it anew)."""
+    """Wait for the signal, then drain; an error of any part ends the whole (whoever runs us starts it)."""
     tasks = [asyncio.ensure_future(part) for part in work]
     stopped = asyncio.create_task(stop.wait())
     try:
         done, _ = await asyncio.wait([*tasks, writing, stopped], return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
+        await drain()
     finally:
         for task in (*tasks, stopped):
             task.cancel()
@@ -216,10 +221,8 @@ async def _finish(writer: Writer, writing: asyncio.Task[None]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _access_log(settings: Settings, writer: Writer, metrics: ProcessMetrics) -> AsyncIterator[None]:
-    server = await serve_access_log(
-        AccessLogService(writer.offer, metrics), settings.access_log_address, settings.tls
-    )
+async def _access_log(service: AccessLogService, settings: Settings) -> AsyncIterator[None]:
+    server = await serve_access_log(service, settings.access_log_address, settings.tls)
     try:
         yield
     finally:

@@ -78,7 +78,7 @@ def bootstrap(
         "static_resources": {
             "clusters": [
                 _cluster(CLUSTER_XDS, xds_addresses, http2=True, tls=xds_tls),
-                _cluster(CLUSTER_ACCESS_LOG, [access_log_address], http2=True, tls=evaluator_tls),
+                _cluster(CLUSTER_ACCESS_LOG, [access_log_address], http2=True, tls=evaluator_tls) | _WATCHED,
                 _cluster(
                     CLUSTER_CAPTURE,
                     [capture_address],
@@ -105,6 +105,22 @@ def bootstrap(
     }
 
 
+# Envoy keeps log entries only while it knows that nobody listens: what it writes to a connection that is
+# refused a moment later is gone.
+_WATCHED: Final[dict[str, Any]] = {
+    "health_checks": [
+        {
+            "interval": "0.5s",
+            "no_traffic_interval": "0.5s",
+            "timeout": "1s",
+            "healthy_threshold": 1,
+            "unhealthy_threshold": 1,
+            "grpc_health_check": {},
+            "tls_options": {"alpn_protocols": ["h2"]},  # connections of a pool say so by themselves
+        }
+    ],
+    "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+}
 _ADS: Final[dict[str, Any]] = {"ads": {}, "resource_api_version": "V3"}
 # A tier is a listener within the process.
 _INTERNAL_LISTENERS: Final[dict[str, Any]] = {
