@@ -177,7 +177,7 @@ class World:
 
     def reconcile(self) -> Decision:
         """Observe, decide, act, write: one tick of the operator."""
-        now = datetime.fromtimestamp(self.now_s, tz=UTC)
+        now = self.at
         o = self.observation()
         decision = decide(o, now)
         if decision.action == Action.FREEZE_REVISION:
@@ -211,6 +211,11 @@ class World:
             evidence=self.evidence(),
             actions=tuple(self.actions),
         )
+
+    @property
+    def at(self) -> datetime:
+        """The present time."""
+        return datetime.fromtimestamp(self.now_s, tz=UTC)
 
     @property
     def status(self) -> RoutingPolicyStatus:
