@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -74,6 +75,14 @@ class Exporter:
         self.add(HALVES, passes, **labels, outcome="pass")
         self.add(HALVES, fails, **labels, outcome="fail")
 
+    def forget(self, namespace: str) -> None:
+        """Drop all series of a namespace."""
+        with self._lock:
+            mine = ("namespace", namespace)
+            for key in [key for key in self.counts if mine in key[1]]:
+                del self.counts[key]
+            self.live = {labels for labels in self.live if mine not in labels}
+
     def know(self, rollout: str, *, namespace: str = "chat", policy: str = "support") -> None:
         """Tell of a rollout from now on: all that was served is scored."""
         with self._lock:
@@ -98,7 +107,8 @@ class Exporter:
                 self.send_response(200)
                 self.send_header("Content-Type", "text/plain; version=0.0.4")
                 self.end_headers()
-                self.wfile.write(exporter.exposition())
+                with suppress(ConnectionError):  # a scrape that took too long on a busy machine
+                    self.wfile.write(exporter.exposition())
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
                 pass
