@@ -95,7 +95,8 @@ def perform(options: Options, audience: Audience, clock: Clock) -> list[Played]:
         with Kubectl(Path(status["kubeconfig"])) as kubectl:
             # Unix time of a moment that the load's clock names.
             offset = clock().timestamp() - time.monotonic()
-            stage = Stage(status, kubectl, values | lab_values(status), _tally(test, offset, values), clock)
+            tally = _tally(test, offset, values)
+            stage = Stage(status, kubectl, values | lab_values(status), tally, clock, options.rate)
             stage.set_up()
             played = _Company(options, stage, changes, test, audience).play(acts)
             if options.report is not None:

@@ -28,6 +28,8 @@ _BASE: Final = f"/apis/pointsman.dev/v1alpha1/namespaces/{NAMESPACE}"
 _EVENTS: Final = f"/apis/events.k8s.io/v1/namespaces/{NAMESPACE}/events"
 _LOOK_S: Final = 0.3
 _LONGEST_S: Final = 330.0
+_RATE: Final = 100.0
+"""Requests a second for which that is long enough; slower clients are waited for longer."""
 _SETTLE_S: Final = 8.0
 """How long clients are watched after the end: some hundred requests tell quality and cost."""
 _RECORD_S: Final = 15.0
@@ -50,6 +52,7 @@ class Stage:
     """What `${…}` in the examples stand for."""
     tally: Tally
     clock: Clock
+    rate: float = _RATE
 
     def set_up(self) -> None:
         """Apply what the policies refer to: bundle, references, gate cases."""
@@ -125,7 +128,7 @@ class Stage:
             if scene.fault and not broken and met >= _WELL:
                 self.put_faults(FAULTS[scene.fault])
                 broken = True
-            late = time.monotonic() - begin > _LONGEST_S
+            late = time.monotonic() - begin > _LONGEST_S * max(1.0, _RATE / self.rate)
             if late or (mine and rollout.get("endedAt")):
                 break
             time.sleep(_LOOK_S)
