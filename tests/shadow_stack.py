@@ -77,10 +77,10 @@ class Models:
         """Record answers; each has 100 prompt tokens and 20 of its own."""
         self.records[model].update({p: Answer(text, 100, 20, recorded=True) for p, text in answers.items()})
 
-    def ledger(self, model: str) -> list[dict[str, Any]]:
-        """Return the requests that a tier answered."""
+    def ledger(self, model: str, *, gate: bool = False) -> list[dict[str, Any]]:
+        """Return the requests of the shadow (or of gates) that a tier answered."""
         found = httpx.get(f"http://{LOCALHOST}:{self.ports[model]}/ledger").json()
-        return list(found["entries"])
+        return [entry for entry in found["entries"] if ("-gate-" in entry["id"]) is gate]
 
     def faults(self, model: str, **faults: Any) -> None:
         """Break a tier."""

@@ -90,6 +90,11 @@ class OffPath:
         """Take a request whose scores are stored."""
         self._shadow.offer(scored)
 
+    @property
+    def gates_running(self) -> int:
+        """Number of gate runs under way."""
+        return self._gates.running
+
     async def run(self) -> None:
         """Work until cancelled."""
         if not self._replayer.configured:

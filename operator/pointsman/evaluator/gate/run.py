@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pointsman.api.v1alpha1.rubrics import Dataset
-    from pointsman.api.v1alpha1.settings import Settings
     from pointsman.evaluator.cases import CaseItem, CaseState
     from pointsman.evaluator.classify import Answer, Classifiers
     from pointsman.evaluator.datasets import Loaded
@@ -53,8 +52,8 @@ CONCURRENCY: Final = 16
 """Cases at a time, of one policy."""
 
 
-Terms: TypeAlias = tuple["Dataset | None", "Settings", tuple[str, ...]]
-"""What a run begins anew for when it changes: data set, settings, versions of the rubrics."""
+Terms: TypeAlias = tuple["Dataset | None", tuple[str, ...]]
+"""What a run begins anew for when it changes: data set, versions of the rubrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,12 @@ class GateRuns:
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
-        self._tasks: dict[tuple[str, str], tuple[Terms, asyncio.Task[None]]] = {}
+        self._runs: dict[tuple[str, str], _Run] = {}
+
+    @property
+    def running(self) -> int:
+        """Number of runs under way."""
+        return sum(not run.task.done() for run in self._runs.values())
 
     async def run(self) -> None:
         """Start runs as gates begin, end them as gates end; until cancelled."""
@@ -87,7 +91,7 @@ class GateRuns:
                 self._look()
                 await asyncio.sleep(LOOK_S)
         finally:
-            tasks = [task for _, task in self._tasks.values()]
+            tasks = [run.task for run in self._runs.values()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -98,20 +102,29 @@ class GateRuns:
             for rollout in self._kit.rollouts.all()
             if rollout.gate is not None and rollout.step == "Gate" and self._kit.replayer.configured
         }
-        for key in [key for key in self._tasks if key not in wanted]:
-            self._tasks.pop(key)[1].cancel()
+        for key in [key for key in self._runs if key not in wanted]:
+            self._runs.pop(key).task.cancel()
         for key, rollout in wanted.items():
-            terms, known = self._terms(rollout), self._tasks.get(key)
-            if known is None or known[0] != terms:
-                if known is not None:
-                    known[1].cancel()
-                run = GateRun(self._kit, rollout, anew=known is not None)
-                self._tasks[key] = terms, asyncio.create_task(_guarded(run))
+            terms, known = self._terms(rollout), self._runs.get(key)
+            if known is not None and known.terms == terms:
+                known.run.rollout = rollout
+                continue
+            if known is not None:
+                known.task.cancel()
+            run = GateRun(self._kit, rollout, anew=known is not None)
+            self._runs[key] = _Run(terms, run, asyncio.create_task(_guarded(run)))
 
     def _terms(self, rollout: LiveRollout) -> Terms:
         facts = self._kit.policies.policy(rollout.policy)
         rubrics = facts.rubrics if facts is not None else ()
-        return rollout.gate, rollout.settings, tuple(rubric_version(rubric) for rubric in rubrics)
+        return rollout.gate, tuple(rubric_version(rubric) for rubric in rubrics)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    terms: Terms
+    run: GateRun
+    task: asyncio.Task[None]
 
 
 async def _guarded(run: GateRun) -> None:
@@ -128,18 +141,19 @@ class GateRun:
     def __init__(self, kit: Kit, rollout: LiveRollout, *, anew: bool = False) -> None:
         """`anew`: ask every case again, for rubrics that have changed since."""
         self._kit = kit
-        self._rollout = rollout
+        self.rollout = rollout
+        """As it is now: price, budget and plan may change while it runs."""
         self._anew = anew
         self._told = ""
 
     @property
     def policy(self) -> str:
         """`namespace/name`."""
-        return self._rollout.policy
+        return self.rollout.policy
 
     async def run(self) -> None:
         """Ask the cases that are not in the store yet."""
-        rollout = self._rollout
+        rollout = self.rollout
         loaded = await self._loaded()
         scorers = self._scorers(loaded)
         cases = {case.id: case for case in loaded.cases}
@@ -159,9 +173,9 @@ class GateRun:
         log.info("gate: every case is answered", extra={"policy": rollout.policy, "cases": len(cases)})
 
     async def _loaded(self) -> Loaded:
-        if self._rollout.gate is None:
+        if self.rollout.gate is None:
             raise ValueError("the policy has no gate")
-        source = datasets.source(self._rollout.namespace, self._rollout.gate)
+        source = datasets.source(self.rollout.namespace, self.rollout.gate)
         while True:
             try:
                 return await self._kit.library.datasets.get(source)
@@ -178,11 +192,11 @@ class GateRun:
         """Ask one case and write what came of it: its state last, which says that its pairs are there."""
         answered = bool(case.messages) and await self._paired(case, scorers)
         state: CaseState = "scored" if answered else "failed"
-        self._kit.take(GateCase(self._rollout.policy, self._rollout.id, case.id, state))
+        self._kit.take(GateCase(self.rollout.policy, self.rollout.id, case.id, state))
 
     async def _paired(self, case: Case, scorers: Sequence[Scorer]) -> bool:
         """Write a case's pairs; return whether both sides answered."""
-        rollout = self._rollout
+        rollout = self.rollout
         body = body_of(case, rollout.model)
         incumbent, intent = await self._decided(rollout.incumbent, body)
         candidate, other = await self._decided(rollout.candidate, body)
@@ -222,7 +236,7 @@ class GateRun:
 
     async def _asked(self, arm: ArmPlan, tier: TierPlan, body: bytes, request_id: str) -> Reply:
         """Return a tier's answer to a case, the last one of several attempts if it gives none."""
-        rollout = self._rollout
+        rollout = self.rollout
         question = Question(
             gateway=rollout.gateway,
             target=f"{rollout.policy}/{arm.revision}/{tier.name}",
@@ -241,10 +255,11 @@ class GateRun:
 
     async def _answer(self, arm: ArmPlan, tier: TierPlan, question: Question) -> Reply:
         """Return a tier's answer; waits for money, and for a way to the tier."""
-        rollout, spending = self._rollout, self._kit.spending
-        price = spending.price(rollout, arm.revision, tier.name)
-        estimate = estimate_nano(price, len(question.body), None)
+        spending = self._kit.spending
         while True:
+            rollout = self.rollout
+            price = spending.price(rollout, arm.revision, tier.name)
+            estimate = estimate_nano(price, len(question.body), None)
             if not spending.admits(rollout, estimate):
                 await self._wait("rollout.shadow.budgetUSDPerHour is spent")
                 continue

@@ -29,6 +29,9 @@ SLACK_S: Final = 5.0
 """Beyond the tier's own total time-out, which Envoy keeps: it answers 504 then."""
 MOST_BYTES: Final = 8 << 20
 """What is read of an answer."""
+GOODBYE_S: Final = 0.25
+"""For TLS connections that say goodbye in the background: aiohttp does not wait for them (its documentation,
+"Graceful Shutdown")."""
 ATTEMPTS: Final = 2
 """Of a connection to Envoy. What a tier answers is never asked for again: it is the evidence."""
 
@@ -96,6 +99,7 @@ class Replayer:
         if self._session is not None:
             await self._session.close()
             self._session = None
+            await asyncio.sleep(GOODBYE_S)
 
     def reload(self) -> None:
         """Read renewed certificates in, for new connections; the old ones stay where that fails."""
