@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import plan_objects as objects
-from pointsman.api.v1alpha1 import RoutingPolicy
 from pointsman.contract import ALWAYS_STRONG
+from pointsman.evaluator.policies import Policies
 from pointsman.evaluator.rollouts import LiveRollout, Rollouts, tier_of, triton_urls
-
-if TYPE_CHECKING:
-    from pointsman.api.v1alpha1 import RoutingPolicyRevision
 
 
 def rollout(**changes: Any) -> dict[str, Any]:
@@ -28,30 +24,19 @@ def rollout(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-@dataclass
-class World:
-    """One policy with the revisions p-1 (pinned to cheap) and p-2 (a classifier)."""
-
-    policy: RoutingPolicy | None
-    revisions: dict[str, RoutingPolicyRevision] = field(default_factory=dict)
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        return ("ns/p",) if self.policy is not None else ()
-
-    def object(self, key: str) -> RoutingPolicy | None:
-        return self.policy
-
-    def revision_object(self, policy: str, name: str) -> RoutingPolicyRevision | None:
-        return self.revisions.get(name)
+def world(status: dict[str, Any]) -> Policies:
+    """Return one policy in a rollout, with the revisions p-1 (pinned to cheap) and p-2 (a classifier)."""
+    policies = Policies()
+    policies.put_policy("ns/p", policy(status))
+    owner = objects.policy()
+    policies.put_revision("ns/p-1", objects.revision("p-1", owner).to_kube())
+    policies.put_revision("ns/p-2", objects.revision("p-2", owner, strategy=objects.CLASSIFIER).to_kube())
+    return policies
 
 
-def world(status: dict[str, Any]) -> World:
-    """Return a world in which `status` is the policy's rollout."""
-    policy = objects.policy(triton=objects.triton())
-    policy = RoutingPolicy.model_validate(policy.to_kube() | {"status": {"rollout": status}})
-    second = objects.revision("p-2", policy, strategy=objects.CLASSIFIER)
-    return World(policy, {"p-1": objects.revision("p-1", policy), "p-2": second})
+def policy(status: dict[str, Any]) -> dict[str, Any]:
+    """Return the policy with `status` as its rollout."""
+    return objects.policy(triton=objects.triton()).to_kube() | {"status": {"rollout": status}}
 
 
 def seen(status: dict[str, Any]) -> LiveRollout | None:
@@ -97,14 +82,14 @@ def test_an_ended_rollout_is_not_live() -> None:
 
 
 def test_a_changed_object_is_seen_at_once() -> None:
-    """A view follows its objects: the next step, another candidate, a policy that is gone."""
+    """A view follows its objects: another candidate, a policy that is gone."""
     found = world(rollout())
     view = Rollouts(found)
     first = view.get("ns/p")
     assert first is view.get("ns/p")
-    found.policy = world(rollout(candidate="p-1")).policy
+    found.put_policy("ns/p", policy(rollout(candidate="p-1")))
     changed = view.get("ns/p")
     assert changed is not None
     assert changed.candidate.revision == "p-1"
-    found.policy = None
+    found.put_policy("ns/p", None)
     assert (view.get("ns/p"), list(view.all())) == (None, [])
