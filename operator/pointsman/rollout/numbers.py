@@ -22,6 +22,8 @@ LIVE_S: Final = 5.0
 """Numbers of a live rollout are written at most this often."""
 RESTING_S: Final = 600.0
 """At rest: noise and savings."""
+FRESH_S: Final = 60.0
+"""At rest, while they are still being measured."""
 _LEAST_PRICED: Final = 100
 
 
@@ -74,10 +76,17 @@ def savings(o: Observation) -> Savings | None:
     return Savings(permille=percent * 10, requests=evidence.priced_requests, display=f"{percent} %")
 
 
+def _fresh(status: RoutingPolicyStatus, o: Observation) -> bool:
+    """Tell whether what serves is still being measured."""
+    noise, serves = status.noise, status.stable_revision or ALWAYS_STRONG
+    measured = noise is not None and noise.revision == serves and noise.windows >= o.settings.min_windows
+    return not measured or (status.savings is None and status.stable_revision is not None)
+
+
 def with_resting_numbers(status: RoutingPolicyStatus, o: Observation, now: datetime) -> RoutingPolicyStatus:
     """Return the status with noise and savings as they are, if the last ones are old."""
     step = status.step
-    if step is None or not old_enough(step, now, RESTING_S):
+    if step is None or not old_enough(step, now, FRESH_S if _fresh(status, o) else RESTING_S):
         return status
     found = {"noise": noise_status(o), "savings": savings(o)}
     if found == {"noise": status.noise, "savings": status.savings}:

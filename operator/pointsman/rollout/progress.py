@@ -18,6 +18,7 @@ from pointsman.rollout.numbers import LIVE_S, noise_status, old_enough, savings
 from pointsman.rollout.people import first_weight
 from pointsman.rollout.readiness import readiness
 from pointsman.rollout.steps import canary, gate, load, noise, shadow
+from pointsman.rollout.steps.look import Look
 from pointsman.rollout.steps.times import longest
 from pointsman.rollout.traffic import WHOLE, due
 from pointsman.rollout.words import clip, told
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
         VerdictStatus,
     )
     from pointsman.rollout.observation import Observation
-    from pointsman.rollout.steps.look import Look
 
 _LOOKS: Final[dict[str, Callable[[Observation, RolloutStatus, datetime], Look]]] = {
     "Load": load.look,
@@ -60,8 +60,14 @@ class Progress:
 
 
 def look_at(o: Observation, rollout: RolloutStatus, now: datetime) -> Look:
-    """Return what the present step's look finds."""
-    return _LOOKS[rollout.steps[-1].name](o, rollout, now)
+    """Return what the present step's look finds; counts that cannot be are no evidence."""
+    entry = rollout.steps[-1]
+    try:
+        return _LOOKS[entry.name](o, rollout, now)
+    except ValueError as error:
+        words = f"no evidence, so nothing is decided: the counts contradict themselves ({error})"
+        over = unix(entry.started_at) + longest(o.settings, entry.name)
+        return Look(REASONS.EVIDENCE_MISSING, words, blind=True, deadline_s=over, display=entry.name)
 
 
 def progress(o: Observation, rollout: RolloutStatus, look: Look, now: datetime) -> Progress:  # noqa: PLR0911 - guard clauses

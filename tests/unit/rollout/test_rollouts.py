@@ -10,7 +10,8 @@ import pytest
 
 from pointsman.api.conditions import ProgrammedReason, find
 from pointsman.contract import ALWAYS_STRONG
-from pointsman.rollout.evidence import GateMoments, GateProgress, Trouble
+from pointsman.rollout.decide import decide
+from pointsman.rollout.evidence import GateMoments, GateProgress, StreamKey, Tally, Trouble, Window
 from pointsman.rollout.moments import unix
 from pointsman.rollout.question import question
 from pointsman.rollout.revisions import desired_name
@@ -474,9 +475,13 @@ def test_at_rest_nothing_is_written() -> None:
     """A promoted policy with traffic gets a write every ten minutes at most, and only if a number changed."""
     world = World(policy())
     assert world.run(over, 200, 5.0)
-    world.tick(700.0)
+    assert world.status.savings is None
+    for _ in range(14):
+        world.tick(5.0)
     assert world.status.savings is not None
     assert world.status.savings.display == "29 %"
+    assert world.status.noise is not None
+    assert (world.status.noise.revision, world.status.noise.windows >= 8) == (FIRST, True)
     writes = world.writes
     for _ in range(10):
         world.tick(50.0)
@@ -518,3 +523,37 @@ def test_a_changed_rubric_is_asked_for_anew() -> None:
     after = question(policy(evaluation={"rubrics": [rubric]}))
     assert before.versions != after.versions
     assert replace(before, versions=()) == replace(after, versions=())
+
+
+def test_counts_that_cannot_be_hold() -> None:
+    """More passes than answers decide nothing; the break-glass works all the same."""
+    world = World(policy(rollout=NO_SHADOW))
+    assert world.run(at("Canary"), 100, 5.0)
+    broken = Window(2, START, Tally(9, 5), Tally(9, 5))
+    o = world.observation()
+    o = replace(o, evidence=replace(o.evidence, canary={StreamKey(RUBRIC): (broken,)}))
+    decision = decide(o, world.at)
+    assert decision.reason == "EvidenceMissing"
+    assert "contradict themselves" in decision.message
+    world.act("ForceStrong")
+    decision = decide(replace(o, actions=world.observation().actions), world.at)
+    assert decision.reason == "ForcedStrong"
+
+
+def test_a_live_rollout_is_looked_at_when_something_is_due() -> None:
+    """Every five seconds at least, and exactly when a weight's time or the step's is over."""
+    world = World(policy(rollout=NO_SHADOW))
+    assert world.run(at("Canary"), 100, 5.0)
+    assert world.reconcile().requeue_after == 5.0
+    world.tick(12.0)
+    assert world.reconcile().requeue_after == pytest.approx(3.0)
+
+
+def test_a_warm_revision_is_looked_at_when_it_cools() -> None:
+    """At rest the next look is due exactly then."""
+    world = stable()
+    world.apply(policy("better", rollout={"mode": "Direct", "keepWarm": "10m"}))
+    world.tick()
+    assert world.reconcile().requeue_after == pytest.approx(600.0)
+    world.tick(601.0)
+    assert (world.status.warm, world.reconcile().requeue_after) == ([], None)

@@ -34,6 +34,8 @@ def promote(
         "warm": warmed(status, o, now),
         "failed_revisions": [f for f in status.failed_revisions if f.revision != o.desired],
     }
+    if status.stable_revision != o.desired:
+        changed["savings"] = None  # of another revision
     if o.live is not None:
         if o.live.candidate == o.desired:
             over = ended(o.live, "Promoted", because, now, name="Promotion", weight_permille=WHOLE)
