@@ -303,7 +303,10 @@ class Scoring:
             if score.record.rollout:
                 scored = self._scored_request(score, entry)
                 for tell in self.on_scored:
-                    tell(scored)
+                    try:
+                        tell(scored)
+                    except Exception:  # whoever listens must not stop what counts
+                        log.exception("a scored request could not be passed on")
         self._close(score.row)
 
     def _close(self, row: int) -> None:
