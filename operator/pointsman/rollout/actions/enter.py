@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pointsman.api.v1alpha1.status import RolloutStep, StepStatus
 from pointsman.rollout.moments import moment
 from pointsman.rollout.traffic import due
+from pointsman.rollout.words import clip
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -39,7 +40,7 @@ def enter(
         index=entry.index,
         state=state,
         started_at=entry.started_at,
-        because=because,
+        because=clip(because),
         expected_hours=before.expected_hours if before is not None else None,
         advice=before.advice if before is not None else "",
         display=display or name,
