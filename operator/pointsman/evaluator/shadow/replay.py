@@ -33,7 +33,7 @@ GOODBYE_S: Final = 0.25
 """For TLS connections that say goodbye in the background: aiohttp does not wait for them (its documentation,
 "Graceful Shutdown")."""
 ATTEMPTS: Final = 2
-"""Of a connection to Envoy. What a tier answers is never asked for again: it is the evidence."""
+"""At an answer's begin. What a tier answers is never asked for again: it is the evidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +147,14 @@ class Replayer:
             return error.reply, error.served
 
     async def _post(self, url: str, body: bytes, headers: Mapping[str, str]) -> tuple[Reply, bool]:
-        """Send, again if no connection could be had; return the answer, and whether a tier gave it."""
+        """Send, again if the connection fails before an answer; return it, and whether a tier gave it."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 async with self._client().post(
                     url, data=body, headers=headers, allow_redirects=False
                 ) as response:
                     return await _read(response), Header.SERVED_TIER in response.headers
-            except aiohttp.ClientConnectorError:
+            except aiohttp.ClientConnectionError:  # refused, or an idle one that Envoy closed just then
                 if attempt == ATTEMPTS:
                     raise
             await asyncio.sleep(random.uniform(0.05, 0.2))  # noqa: S311 - jitter
