@@ -57,11 +57,13 @@ def lab(house: House, folder: Path, relay: Callable[[str], None]) -> Iterator[Ca
         return
     if control.holder(folder) is not None:
         raise LabError(f"a lab runs already in {folder}; `pointsman lab down --state {folder}` ends it")
+    log = running.log_path(folder, running.OWN_LOG)
+    log.unlink(missing_ok=True)  # of an earlier lab in this folder
     child = Child(
         Spec(
             "lab",
             [sys.executable, "-m", "pointsman", "lab", "up", *arguments],
-            running.log_path(folder, running.OWN_LOG),
+            log,
             address="",
             ready=lambda: running.is_up(folder),
             # The first time, binaries are built; the lab has a deadline of its own after that.
