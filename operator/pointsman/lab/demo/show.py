@@ -92,5 +92,5 @@ def paid(ended: Ended) -> str:
     return (
         f"clients saw: right answers {ended.before.accuracy:.1%} → {ended.after.accuracy:.1%}, "
         f"saved against always-strong {ended.before.saved:.1%} → {ended.after.saved:.1%}; "
-        f"{ended.during.failed} requests failed"
+        f"{ended.during.failed} requests failed, {ended.during.empty} answers were empty"
     )
