@@ -266,7 +266,13 @@ def is_promoted(policy: Mapping[str, Any]) -> bool:
 
 def shown(policy: Mapping[str, Any]) -> str:
     """Return a status without times, to compare two."""
-    status = json.loads(json.dumps(policy.get("status") or {}))
-    for entry in status.get("conditions", []):
-        entry.pop("lastTransitionTime", None)
-    return json.dumps(status, sort_keys=True)
+    return json.dumps(_timeless(policy.get("status") or {}), sort_keys=True)
+
+
+_TIMES = frozenset({"lastTransitionTime", "startedAt", "endedAt", "countedAt", "until"})
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _timeless(item) for key, item in value.items() if key not in _TIMES}
+    return [_timeless(item) for item in value] if isinstance(value, list) else value
