@@ -205,16 +205,17 @@ async def _killed(stack: Stack, name: str) -> None:
 async def _drained_and_restarted(stack: Stack) -> None:
     """End Envoy as a rolling update does: no new connections, requests under way finish, then SIGTERM."""
     admin = f"http://{stack.address('envoy')}"
-    await asyncio.to_thread(httpx.post, f"{admin}/drain_listeners?graceful&skip_exit", timeout=10)
-    active = "http.entry.downstream_rq_active"
-
-    def idle() -> bool:
-        return stack.stats(f"^{active.replace('.', r'[.]')}$").get(active, 0) == 0
-
-    calm = 0
-    while calm < 8:  # the log is sent every 200 ms: what the last requests said is on its way after one
-        calm = calm + 1 if await asyncio.to_thread(idle) else 0
+    await asyncio.to_thread(httpx.post, f"{admin}/drain_listeners?graceful", timeout=10)
+    total, calm = "http.entry.downstream_rq_total", 0
+    seen = -1
+    end = asyncio.get_running_loop().time() + 30
+    # The log is sent every 200 ms: what the last request said is on its way after one.
+    while calm < 8:
+        assert asyncio.get_running_loop().time() < end, "Envoy still serves"
         await asyncio.sleep(0.2)
+        stats = await asyncio.to_thread(stack.stats, f"^{total.replace('.', '[.]')}$")
+        calm = calm + 1 if stats.get(total, 0) == seen else 0
+        seen = stats.get(total, 0)
     await asyncio.to_thread(pointsman, "lab", "restart", "envoy", "--state", str(stack.state))
 
 
