@@ -44,7 +44,10 @@ def test_check_finds_rows_that_were_never_counted(tmp_path: Path) -> None:
     with sqlite3.connect(path) as db:
         db.execute("UPDATE totals SET value = 0")
     done = CliRunner().invoke(command, ["check", "--store", str(path)])
-    assert (done.exit_code, done.output) == (1, "pointsman_access_log_entries_total: 1 are stored, 0 were counted\n")
+    assert (done.exit_code, done.output) == (
+        1,
+        "pointsman_access_log_entries_total: 1 are stored, 0 were counted\n",
+    )
 
 
 def test_flags_that_belong_together_are_asked_for_together(tmp_path: Path) -> None:
