@@ -33,7 +33,7 @@ test: .venv/stamp binaries ## everything, on real servers
 
 .PHONY: test-unit
 test-unit: .venv/stamp ## what needs no server: under a minute
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest --numprocesses auto tests/unit
 
 .PHONY: lint
 lint: .venv/stamp ## style, types, layers

@@ -21,11 +21,11 @@ TYPED = re.compile(r"(?:^\$ |`)(?P<command>(?:pointsman|make) [^`#\n]+?)\s*(?:`|
 
 
 def typed() -> list[tuple[str, str]]:
-    """Return (page, command) of every command that a page shows."""
+    """Return (page, command) of every command that a page shows; one over several lines is one."""
     return [
         (page.relative_to(REPOSITORY).as_posix(), found["command"])
         for page in PAGES
-        for found in TYPED.finditer(page.read_text("utf-8"))
+        for found in TYPED.finditer(page.read_text("utf-8").replace("\\\n", " "))
     ]
 
 
