@@ -232,8 +232,12 @@ class Reconciler:
         now = self._clock()
         if await self._record(recording(o, o.status, now), o):
             return 0.0  # an earlier process died before it could: first that, then what follows
-        # A look at many streams is half a second of arithmetic; the loop goes on serving meanwhile.
-        decision = await asyncio.to_thread(decide, o, now) if o.live is not None else decide(o, now)
+        if o.live is not None:
+            # A look at many streams is half a second of arithmetic: done beside the loop, remembered for what
+            # follows, so that the times in the status are those of its write.
+            await asyncio.to_thread(decide, o, now)
+            now = self._clock()
+        decision = decide(o, now)
         if not await self._act(decision.action, o):
             return 0.0
         if await self._write(stored, stored.policy.status, next_status(o, decision, now)):
