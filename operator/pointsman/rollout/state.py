@@ -55,7 +55,16 @@ def next_status(o: Observation, decision: Decision, now: datetime) -> RoutingPol
         (decision.reason, decision.message),
     ]
     conditions = _conditions(o.policy.status.conditions, found, generation, now)
-    return status.model_copy(update={"observed_generation": generation, "conditions": conditions})
+    changed: dict[str, object] = {"observed_generation": generation, "conditions": conditions}
+    if status.step is not None:
+        changed["step"] = status.step.model_copy(update={"weight_permille": candidates_share(status)})
+    return status.model_copy(update=changed)
+
+
+def candidates_share(status: RoutingPolicyStatus) -> int:
+    """Return what the candidate has of the traffic, in permille; without one, what the stable revision has."""
+    tried = status.rollout.candidate if status.rollout is not None else status.stable_revision
+    return next((share.weight_permille for share in status.traffic if share.revision == tried), 0)
 
 
 def unreadable_status(stored: Unreadable, now: datetime) -> RoutingPolicyStatus:

@@ -73,6 +73,19 @@ def test_an_equally_good_policy_is_promoted() -> None:
     assert "candidate and" in rollout.because
 
 
+def test_the_status_tells_the_candidates_share() -> None:
+    """At every write `step.weightPermille` is what the traffic in force gives the candidate."""
+    world = World(policy(rollout=NO_SHADOW))
+    assert world.run(over, 300, 5.0)
+    told = [past.step.weight_permille for past in world.history if past.step is not None]
+    assert told == [
+        sum(s.weight_permille for s in past.traffic if s.revision == FIRST)
+        for past in world.history
+        if past.step is not None
+    ]
+    assert [weight for weight in dict.fromkeys(told) if weight] == [250, 500, 1000]
+
+
 def test_weights_are_held_for_their_time() -> None:
     """No weight is left before its minDuration is over, whatever the shadow has proven."""
     world = World(policy())
