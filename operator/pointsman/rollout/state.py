@@ -62,7 +62,7 @@ def next_status(o: Observation, decision: Decision, now: datetime) -> RoutingPol
 
 
 def candidates_share(status: RoutingPolicyStatus) -> int:
-    """Return what the candidate has of the traffic, in permille; without one, what the stable revision has."""
+    """Return the candidate's permille of the traffic; without a rollout the stable revision's."""
     tried = status.rollout.candidate if status.rollout is not None else status.stable_revision
     return next((share.weight_permille for share in status.traffic if share.revision == tried), 0)
 
