@@ -66,6 +66,8 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
     state = tmp_path_factory.mktemp("acts") / "lab"
     page = state.parent / "report.html"
     try:
+        # Up before the play begins, and down after the tests have asked it.
+        pointsman("lab", "up", "--detach", "--state", str(state), "--tier-speed", "5", deadline_s=300)
         options = Options(House(DATA, state, keep=True), rate=RATE, report=page)
         played = perform(options, Silent(), system_clock)
         status = control.ask(state, {"do": "status"})

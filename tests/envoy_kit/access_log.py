@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from envoy.service.accesslog.v3 import als_pb2, als_pb2_grpc
 from google.protobuf import json_format
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,9 +25,12 @@ class AccessLogSink(als_pb2_grpc.AccessLogServiceServicer):  # type: ignore[misc
         """Listen on a free port."""
         self._server = grpc.aio.server()
         als_pb2_grpc.add_AccessLogServiceServicer_to_server(self, self._server)
+        alive = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(alive, self._server)  # Envoy sends to nobody else
         port = self._server.add_insecure_port(self.address or "127.0.0.1:0")
         self.address = f"127.0.0.1:{port}"
         await self._server.start()
+        await alive.set("", health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self) -> None:
         """Stop listening."""

@@ -88,14 +88,15 @@ async def test_a_changed_threshold_loads_nothing(cluster: Cluster, tritons: list
 async def test_the_old_revision_serves_until_the_new_one_is_ready(
     cluster: Cluster, tritons: list[Triton]
 ) -> None:
-    """A new bundle that cannot be had leaves the traffic where it is; the old model stays loaded."""
+    """A new bundle that cannot be had leaves the traffic; the old model stays loaded, and warm for keepWarm."""
     old, new = bundle(mark="old"), bundle(mark="new")
     await cluster.config_map("old", old)
     async with cluster.operator() as operator:
         await cluster.apply(classifier_spec("configmap://old", sha256(old), urls(tritons)))
         before = (await operator.promoted())["status"]
         await cluster.change(
-            strategy={"classifier": {"artifact": {"uri": "configmap://new", "sha256": sha256(new)}}}
+            strategy={"classifier": {"artifact": {"uri": "configmap://new", "sha256": sha256(new)}}},
+            rollout={"mode": "Direct", "keepWarm": "1s"},
         )
         await operator.condition("ClassifierReady", "BundleNotFound")
         status = (await cluster.policy())["status"]
