@@ -171,7 +171,7 @@ class EvaluatorStack:
             "store": str(self.store),
             "envoy_admin": [f"http://127.0.0.1:{self.ports['admin']}"],
             "poll_s": 0.3,
-            "grace_s": 1.5,
+            "grace_s": 3.0,
             "policies": [self.policy],
         }
         if self.tls is not None:

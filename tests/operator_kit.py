@@ -154,6 +154,11 @@ class Cluster:
         """Delete a policy."""
         await self.admin.delete(POLICIES, name, self.namespace)
 
+    async def clear(self) -> None:
+        """Delete all policies: an operator of all namespaces would go on with them in the next test."""
+        for policy in (await self.admin.list(POLICIES, self.namespace)).items:
+            await self.delete(policy["metadata"]["name"])
+
     async def revisions(self, policy: str = "support") -> list[dict[str, Any]]:
         """Return a policy's revisions, whoever owns them."""
         found = (await self.admin.list(REVISIONS, self.namespace)).items

@@ -51,3 +51,5 @@ def configure(component: str, level: int = logging.INFO) -> None:
     # These tell every request or event at INFO: our own metrics count them already.
     for noisy in ("httpx", "httpcore", "aiohttp.access", "urllib3", "kubernetes.client.rest", "kopf.objects"):
         logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
+    # Its retries; who asked says how it ended.
+    logging.getLogger("urllib3.connectionpool").setLevel(max(level, logging.ERROR))

@@ -21,11 +21,14 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 
 @pytest.fixture
 async def cluster(plane: ControlPlane) -> AsyncIterator[Cluster]:
-    """Return a fresh namespace."""
+    """Return a fresh namespace, cleared afterwards."""
     async with await KubeClient.open(str(plane.kubeconfig)) as admin:
         found = Cluster(admin, str(plane.kubeconfig_of("operator")))
         await found.make()
-        yield found
+        try:
+            yield found
+        finally:
+            await found.clear()
 
 
 @pytest.fixture(scope="module")

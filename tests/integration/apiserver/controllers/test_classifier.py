@@ -88,7 +88,7 @@ async def test_a_changed_threshold_loads_nothing(cluster: Cluster, tritons: list
 async def test_the_old_revision_serves_until_the_new_one_is_ready(
     cluster: Cluster, tritons: list[Triton]
 ) -> None:
-    """A new bundle that cannot be had leaves the traffic; the old model stays, and warm for keepWarm."""
+    """A new bundle that cannot be had leaves the traffic; the old model stays warm for keepWarm."""
     old, new = bundle(mark="old"), bundle(mark="new")
     await cluster.config_map("old", old)
     async with cluster.operator() as operator:

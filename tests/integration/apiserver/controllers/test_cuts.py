@@ -204,6 +204,7 @@ async def a_lane(world: World, scenario: Scenario) -> AsyncIterator[Lane]:
             task.cancel()
         await asyncio.gather(*lane.tasks, return_exceptions=True)
         world.exporter.forget(cluster.namespace)
+        await cluster.clear()
 
 
 async def change(lane: Lane) -> None:
