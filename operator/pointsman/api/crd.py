@@ -9,13 +9,33 @@ from typing import Any, Final
 
 import yaml
 
-from pointsman.api.v1alpha1 import GROUP, VERSION, RolloutAction, RoutingPolicy, RoutingPolicyRevision
+from pointsman.api.v1alpha1 import (
+    GROUP,
+    VERSION,
+    RolloutAction,
+    RoutingGateway,
+    RoutingPolicy,
+    RoutingPolicyRevision,
+    TritonPool,
+)
 from pointsman.api.v1alpha1.cel import REQUIRED, VALIDATIONS
 
 Schema = dict[str, Any]
-Kind = type[RoutingPolicy] | type[RoutingPolicyRevision] | type[RolloutAction]
+Kind = (
+    type[RoutingPolicy]
+    | type[RoutingPolicyRevision]
+    | type[RolloutAction]
+    | type[RoutingGateway]
+    | type[TritonPool]
+)
 
-KINDS: Final[tuple[Kind, ...]] = (RoutingPolicy, RoutingPolicyRevision, RolloutAction)
+KINDS: Final[tuple[Kind, ...]] = (
+    RoutingPolicy,
+    RoutingPolicyRevision,
+    RolloutAction,
+    RoutingGateway,
+    TritonPool,
+)
 CATEGORY: Final = "pointsman"
 
 HEADER: Final = (

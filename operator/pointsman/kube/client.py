@@ -39,6 +39,8 @@ PAGE: Final = 500
 WATCH_S: Final = 120
 """A watch is renewed this often, so that a connection that died silently is noticed."""
 MERGE_PATCH: Final = "application/merge-patch+json"
+APPLY_PATCH: Final = "application/apply-patch+yaml"
+FIELD_MANAGER: Final = "pointsman"
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +221,16 @@ class KubeClient:
         path = resource.path(metadata.get("namespace"), metadata["name"])
         return await self._call("PUT", "update", resource, path, body=dict(body))
 
+    async def apply(self, resource: Resource, body: Mapping[str, Any]) -> Object:
+        """Server-side apply: the fields that `body` holds are ours from now on, those of others stay.
+
+        What we applied before and `body` lacks is removed. A field that another manager owns is taken over.
+        """
+        metadata = body["metadata"]
+        path = resource.path(metadata.get("namespace"), metadata["name"])
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        return await self._call("PATCH", "apply", resource, path, query=query, body=dict(body))
+
     async def delete(
         self, resource: Resource, name: str, namespace: str | None = None, *, uid: str | None = None
     ) -> None:
@@ -286,7 +298,8 @@ class KubeClient:
         """Send one request, counted and timed up to its headers; the connection goes back on leaving."""
         headers = {"Accept": "application/json"}
         if body is not None:
-            headers["Content-Type"] = MERGE_PATCH if method == "PATCH" else "application/json"
+            patch = APPLY_PATCH if verb == "apply" else MERGE_PATCH
+            headers["Content-Type"] = patch if method == "PATCH" else "application/json"
         started, code = time.monotonic(), "error"
         try:
             prepared = await self._api.param_serialize(

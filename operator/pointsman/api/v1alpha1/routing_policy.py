@@ -35,6 +35,10 @@ Hostname = Annotated[
 """A host name, `*.` and a domain, or `*`."""
 
 
+DEFAULT_POOL: Final = "default"
+"""The TritonPool of policies that name none."""
+
+
 class GatewayRef(ApiModel):
     """The gateway whose Envoys serve the policy."""
 
@@ -90,16 +94,48 @@ class TritonExternal(ApiModel):
     ]
 
 
-class Triton(ApiModel):
-    """Where the classifier runs."""
+class PoolRef(ApiModel):
+    """A TritonPool of the namespace that Pointsman is installed in."""
 
-    external: Annotated[TritonExternal, Field(description="Triton servers that exist already.")]
+    name: Annotated[Name, Field(description="Name of the TritonPool.")]
+
+
+class TritonManaged(ApiModel):
+    """Triton servers that the operator runs: a TritonPool, which policies share."""
+
+    pool_ref: Annotated[PoolRef | None, Field(description="Which pool. Default: the one named default.")] = (
+        None
+    )
+
+    @property
+    def pool(self) -> str:
+        """Name of the TritonPool, default resolved."""
+        return self.pool_ref.name if self.pool_ref is not None else DEFAULT_POOL
+
+
+class Triton(ApiModel):
+    """Where the classifier runs: on servers of somebody's, or on a pool that the operator runs."""
+
+    external: Annotated[TritonExternal | None, Field(description="Triton servers that exist already.")] = None
+    managed: Annotated[TritonManaged | None, Field(description="Triton servers that the operator runs.")] = (
+        None
+    )
+
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": rules(
+            rule(
+                "has(self.external) != has(self.managed)",
+                "must have either external, with the addresses of your Tritons, or managed: {}, not both",
+            )
+        )
+    }
 
 
 _STRATEGY_RULES: Final = (
     rule(
         "self.strategy.type != 'Classifier' || has(self.triton)",
-        "must be set where strategy.type is Classifier: the classifier runs there; add triton.external.urls",
+        "must be set where strategy.type is Classifier: the classifier runs there; "
+        "add triton.managed: {} or triton.external.urls",
         ".triton",
     ),
     rule(

@@ -1,0 +1,216 @@
+"""RoutingGateway: a fleet of Envoys that the operator runs, and who may put policies on it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from pointsman.api.v1alpha1.cel import DURATION_PATTERN, duration_between, matches
+from pointsman.api.v1alpha1.meta import (
+    API_VERSION,
+    ApiModel,
+    Condition,
+    Name,
+    ObjectMeta,
+    list_map,
+    list_of,
+    rule,
+    rules,
+)
+from pointsman.api.v1alpha1.pods import AllowedNamespaces, Image, Placement, Quantity, Replicas, Resources
+
+__all__ = ["DURATION_PATTERN", "Listener", "RoutingGateway", "RoutingGatewaySpec", "RoutingGatewayStatus"]
+
+TierHost = Annotated[
+    str,
+    Field(min_length=1, max_length=253),
+    matches(
+        r"^(\*\.)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        "must be a host of a tier's endpoint, for instance api.example.com, 10.0.0.7 or *.models.svc",
+    ),
+]
+
+
+class CertificateRef(ApiModel):
+    """A Secret of type kubernetes.io/tls in the gateway's own namespace."""
+
+    name: Annotated[Name, Field(description="Name of the Secret.")]
+
+
+class ListenerTls(ApiModel):
+    """How a listener is served over TLS."""
+
+    certificate_refs: Annotated[
+        list[CertificateRef],
+        Field(
+            min_length=1,
+            max_length=8,
+            description="Certificates with their keys; the one whose names fit the client's SNI is shown.",
+            json_schema_extra=list_of("atomic"),
+        ),
+    ]
+
+
+class Listener(ApiModel):
+    """A port that clients connect to."""
+
+    name: Annotated[Name, Field(description="Name of the listener, and of the Service's port.")]
+    port: Annotated[int, Field(ge=1, le=65535, description="Port of the Service, 80 or 443 for instance.")]
+    protocol: Annotated[Literal["HTTP", "HTTPS"], Field(description="HTTP or HTTPS.")]
+    tls: Annotated[ListenerTls | None, Field(description="Certificates, where protocol is HTTPS.")] = None
+
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": rules(
+            rule(
+                "(self.protocol == 'HTTPS') == has(self.tls)",
+                "must be set where protocol is HTTPS, and only there; add tls.certificateRefs",
+                ".tls",
+            )
+        )
+    }
+
+
+class GatewayService(ApiModel):
+    """The Service before the Envoys."""
+
+    type: Annotated[
+        Literal["ClusterIP", "NodePort", "LoadBalancer"] | None,
+        Field(description="ClusterIP, NodePort or LoadBalancer. Default ClusterIP."),
+    ] = None
+    annotations: Annotated[
+        dict[str, Annotated[str, Field(max_length=4096)]],
+        Field(max_length=32, description="Annotations of the Service, for the cloud's load balancer."),
+    ] = Field(default_factory=dict)
+
+
+class GatewayLimits(ApiModel):
+    """What one Envoy bears."""
+
+    max_connections: Annotated[
+        int | None,
+        Field(ge=10, le=10000000, description="Connections of clients to one Envoy. Default 50000."),
+    ] = None
+    body: Annotated[
+        Quantity | None,
+        Field(description="Longest request; longer ones are answered 413. Default 16Mi."),
+    ] = None
+
+
+class RoutingGatewaySpec(ApiModel):
+    """What the platform team wants."""
+
+    listeners: Annotated[
+        list[Listener],
+        Field(
+            min_length=1,
+            max_length=8,
+            description="Ports that clients connect to.",
+            json_schema_extra=list_map("name")
+            | rules(
+                rule(
+                    "self.all(l, self.exists_one(m, m.port == l.port))",
+                    "must not have two listeners of the same port; change one of them",
+                )
+            ),
+        ),
+    ]
+    allowed_namespaces: Annotated[
+        AllowedNamespaces | None,
+        Field(description="Whose policies may be served here. Default: All."),
+    ] = None
+    tier_hosts: Annotated[
+        list[TierHost],
+        Field(
+            max_length=256,
+            description=(
+                "Hosts that tiers may be at, exact or with a leading *. ; a policy with another one is not "
+                "accepted. Default: every host."
+            ),
+            json_schema_extra=list_of("set"),
+        ),
+    ] = Field(default_factory=list)
+    replicas: Annotated[Replicas | None, Field(description="How many Envoys. Default: 2.")] = None
+    service: Annotated[GatewayService | None, Field(description="The Service before the Envoys.")] = None
+    image: Annotated[
+        Image | None, Field(description="Envoy's image. Default: the operator's own choice.")
+    ] = None
+    resources: Annotated[
+        Resources | None, Field(description="Of each Envoy. Default: requests of 500m CPU and 512Mi.")
+    ] = None
+    placement: Annotated[Placement | None, Field(description="Where the Envoys may run.")] = None
+    drain: Annotated[
+        str | None,
+        Field(
+            max_length=16,
+            description="How long an Envoy that ends lets requests finish. Default 60s.",
+        ),
+        duration_between("1s", "1h", "60s"),
+    ] = None
+    limits: Annotated[GatewayLimits | None, Field(description="What one Envoy bears.")] = None
+
+
+class RoutingGatewayStatus(ApiModel):
+    """What is so; written by the operator alone."""
+
+    observed_generation: Annotated[
+        int, Field(ge=0, description="metadata.generation that this was computed from.")
+    ] = 0
+    conditions: Annotated[
+        list[Condition],
+        Field(
+            max_length=8,
+            description="Accepted, Certified, Available and Ready, which sums them up.",
+            json_schema_extra=list_map("type"),
+        ),
+    ] = Field(default_factory=list)
+    address: Annotated[
+        str, Field(max_length=253, description="Host name of the Service within the cluster.")
+    ] = ""
+    replicas: Annotated[int, Field(ge=0, description="Envoys that shall run.")] = 0
+    ready_replicas: Annotated[int, Field(ge=0, description="Envoys that are ready.")] = 0
+    policies: Annotated[int, Field(ge=0, description="Policies that name this gateway.")] = 0
+
+
+class RoutingGateway(ApiModel):
+    """Envoys that serve RoutingPolicies; lies in the namespace that Pointsman is installed in."""
+
+    KIND: ClassVar[str] = "RoutingGateway"
+    PLURAL: ClassVar[str] = "routinggateways"
+    SINGULAR: ClassVar[str] = "routinggateway"
+    SHORT_NAMES: ClassVar[tuple[str, ...]] = ("rgw",)
+    PRINTER_COLUMNS: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].status"},
+        {"name": "Replicas", "type": "integer", "jsonPath": ".status.readyReplicas"},
+        {"name": "Policies", "type": "integer", "jsonPath": ".status.policies"},
+        {"name": "Address", "type": "string", "jsonPath": ".status.address"},
+        {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+        {
+            "name": "Message",
+            "type": "string",
+            "jsonPath": ".status.conditions[?(@.type=='Ready')].message",
+            "priority": 1,
+        },
+    )
+
+    api_version: Literal["pointsman.dev/v1alpha1"] = API_VERSION
+    kind: Literal["RoutingGateway"] = "RoutingGateway"
+    metadata: ObjectMeta
+    spec: RoutingGatewaySpec
+    status: RoutingGatewayStatus = Field(default_factory=RoutingGatewayStatus)
+
+    model_config = ApiModel.model_config | {
+        "json_schema_extra": rules(
+            rule(
+                # Services and Pods are named after it: pointsman-gateway-<name>-internal
+                "self.metadata.name.size() <= 35 && !self.metadata.name.contains('.')",
+                "metadata.name: must have at most 35 characters and no dot, as Services are named after it; "
+                "shorten it",
+            )
+        )
+    }
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`."""
+        return f"{self.metadata.namespace}/{self.metadata.name}"
