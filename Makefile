@@ -8,7 +8,7 @@ SHELL  := /bin/bash
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Is there Envoy and Triton for this machine? Asked before anything is downloaded.
 .venv/stamp: pyproject.toml
@@ -31,6 +31,17 @@ demo: .venv/stamp ## five rollouts under real traffic: good ones promoted, bad o
 test: .venv/stamp binaries ## everything, on real servers
 	$(BIN)/pytest
 
+.PHONY: images
+images: .venv/stamp ## container images as archives in dist/images, without a container daemon
+	$(BIN)/pointsman lab cluster images ours --out dist/images
+
+.PHONY: e2e-cluster
+e2e-cluster: .venv/stamp ## pods on a real node of this machine; needs root (docs/lab-cluster.md)
+	@test "$$(id -u)" = 0 || { echo "SKIPPED: a real node needs root: sudo -E make e2e-cluster" >&2; exit 1; }
+	@$(BIN)/pointsman lab binaries --for cluster
+	@$(BIN)/pointsman lab cluster images all
+	$(BIN)/pytest tests/cluster
+
 .PHONY: test-unit
 test-unit: .venv/stamp ## what needs no server: under a minute
 	$(BIN)/pytest --numprocesses auto tests/unit
@@ -47,12 +58,16 @@ bench: .venv/stamp binaries ## measure, side by side in one run (docs/benchmarks
 	PYTHONPATH=tests $(BIN)/python -m bench
 
 .PHONY: generate
-generate: .venv/stamp ## write the CRDs and the API reference anew
+generate: .venv/stamp ## write the CRDs, the API reference and what is generated in the charts anew
 	$(BIN)/pointsman crd generate
 	$(BIN)/pointsman crd docs
+	$(BIN)/python charts/generate.py
+	$(BIN)/python charts/pointsman/dashboards/build.py
 
 .PHONY: verify
 verify: lint ## what CI holds you to: lint, generated files fresh and committed
 	$(BIN)/pointsman crd generate --check
 	$(BIN)/pointsman crd docs --check
-	git diff --exit-code HEAD -- crds docs/reference
+	$(BIN)/python charts/generate.py --check
+	$(BIN)/python charts/pointsman/dashboards/build.py --check
+	git diff --exit-code HEAD -- crds docs/reference charts

@@ -100,9 +100,11 @@ class CutProxy:
             self._kill()
             raise web.HTTPServiceUnavailable
         headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP}
+        await self.on_request(request, body, ours=ours)
         async with self._session.request(
             request.method, self._server + request.raw_path, data=body or None, headers=headers
         ) as upstream:
+            self.on_answer(request, upstream.status, ours=ours)
             if cut == "after":
                 await upstream.read()
                 self._kill()
@@ -112,9 +114,19 @@ class CutProxy:
             with contextlib.suppress(ConnectionError, aiohttp.ClientError):
                 await response.prepare(request)
                 async for chunk in upstream.content.iter_any():
+                    await self.on_chunk()
                     await response.write(chunk)
                 await response.write_eof()
             return response
+
+    async def on_request(self, request: web.Request, body: bytes, *, ours: bool) -> None:
+        """Hear of a request before it goes to the API server; `ours`: it writes an object of ours."""
+
+    def on_answer(self, request: web.Request, status: int, *, ours: bool) -> None:
+        """Hear of the API server's answer before the operator does."""
+
+    async def on_chunk(self) -> None:
+        """Hear of a piece of an answer before the operator does."""
 
     def _kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)

@@ -13,15 +13,16 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
 
 import bundles
 from pointsman.controllers.operator import Controllers, Settings
-from pointsman.controllers.triton_endpoint import Settings as TritonSettings
 from pointsman.kube.client import KubeClient
 from pointsman.kube.errors import NotFound
 from pointsman.kube.lease import Terms
 from pointsman.kube.resources import CONFIG_MAPS, EVENTS, NAMESPACES, POLICIES, REVISIONS
 from pointsman.triton import bundle as bundle_files
+from pointsman.triton.endpoint import Settings as TritonSettings
 from wait import NotInTimeError, until
 
 T = TypeVar("T")
@@ -246,7 +247,12 @@ class Operator:
 
     def metric(self, name: str, **labels: str) -> float:
         """Return a metric's value, 0 if it has none."""
-        return self.registry.get_sample_value(name, labels) or 0.0
+        found = self.registry.get_sample_value(name, labels)
+        if found is None:
+            text = self.controllers.metrics.rollouts.render().decode()
+            samples = (one for family in text_string_to_metric_families(text) for one in family.samples)
+            found = next((one.value for one in samples if one.name == name and one.labels == labels), None)
+        return found or 0.0
 
 
 def condition(policy: Mapping[str, Any], kind: str) -> dict[str, Any]:

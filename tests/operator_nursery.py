@@ -5,6 +5,7 @@ Run by `Nursery`; each line on stdin is a JSON list: the log file, then the argu
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import json
 import os
@@ -13,7 +14,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    import click
 
 
 class Nursery:
@@ -38,6 +42,12 @@ class Nursery:
             self._process.kill()
             self._process.communicate()
 
+    @staticmethod
+    def exit_code(log: Path, pid: int) -> int | None:
+        """Return with which code an operator of this log ended by itself; None: it did not."""
+        told = code_file(log, pid)
+        return int(told.read_text()) if told.exists() else None
+
     def start(self, log: Path, arguments: Sequence[str]) -> int:
         """Start an operator; return its process id."""
         assert self._process is not None
@@ -52,9 +62,27 @@ class Nursery:
         return pipe
 
 
-def _main() -> None:
-    import click
+def code_file(log: Path, pid: int) -> Path:
+    """Return where an operator writes its exit code."""
+    return log.with_name(f"{log.name}.{pid}.code")
 
+
+def _run(command: click.Command, arguments: list[str], log: Path) -> None:
+    """Run the command as its console script does: the process ends with its code, once its threads have."""
+
+    def tell(code: int) -> None:
+        whole = code_file(log, os.getpid())
+        whole.with_suffix(".new").write_text(str(code))
+        whole.with_suffix(".new").rename(whole)
+
+    try:
+        command.main(args=arguments)
+    except SystemExit as end:
+        atexit.register(tell, end.code if isinstance(end.code, int) else 1)
+        raise
+
+
+def _main() -> None:
     # everything that an operator imports, while there is only one thread
     import pointsman.controllers.operator
     import pointsman.logs  # noqa: F401 - read now, so that no fork has to
@@ -76,9 +104,7 @@ def _main() -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(out, 1)
         os.dup2(out, 2)
-        with click.Context(command):
-            command.main(args=arguments)
-        os._exit(0)
+        _run(command, arguments, Path(log))
 
 
 if __name__ == "__main__":

@@ -13,9 +13,11 @@ from prometheus_client import CollectorRegistry
 
 from pointsman.lab.envoy import Envoy
 from pointsman.lab.process import free_port
+from pointsman.plan.types import FrontPlan
 from pointsman.tls import grpc_credentials
 from pointsman.xds.bootstrap import ShadowListener, Tls, bootstrap
 from pointsman.xds.delta import Timing
+from pointsman.xds.front import Front
 from pointsman.xds.hub import Hub
 from pointsman.xds.metrics import XdsMetrics
 from pointsman.xds.server import server
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pointsman.lab.pki import Authority
-    from pointsman.plan.types import PolicyPlan, SecretName
+    from pointsman.plan.types import CertificateName, ListenerPlan, PolicyPlan, SecretName
+    from pointsman.xds.front import Pair
 
 TIMING = Timing(warm=0.1, patience=1.0, retry=1.0, linger=0.5)
 NOWHERE = "127.0.0.1:9"
@@ -45,6 +48,13 @@ class Xds:
     running: grpc.aio.Server
     authority: Authority | None = None
     name: str = "default"
+    fronts: dict[str, Front] = field(default_factory=dict)
+    """What RoutingGateways say, by gateway; those without keep the one entry listener."""
+
+    def show(self, *listeners: ListenerPlan, pairs: dict[CertificateName, Pair] | None = None) -> None:
+        """Have the gateway's Envoys bind these listeners, with these certificates."""
+        self.fronts[self.name] = Front(FrontPlan(listeners, 2**24), pairs or {})
+        self.hub.refresh()
 
     def desire(self, *plans: PolicyPlan, urgent: tuple[str, ...] = ()) -> None:
         """Serve these plans."""
@@ -95,7 +105,8 @@ async def xds_server(
     registry = CollectorRegistry()
     entry = f"127.0.0.1:{at.entry}"
     translation = replace(options or Options(), entry_address=entry)
-    hub = Hub(translation, key_of, XdsMetrics(registry), lambda: None, timing)
+    fronts: dict[str, Front] = {}
+    hub = Hub(translation, key_of, XdsMetrics(registry), lambda: None, timing, front_of=fronts.get)
     if opened:
         hub.open()
     tls = None
@@ -106,7 +117,7 @@ async def xds_server(
     running = server(hub, address, tls)
     await running.start()
     try:
-        yield Xds(hub, address, entry, registry, keys, running, authority)
+        yield Xds(hub, address, entry, registry, keys, running, authority, fronts=fronts)
     finally:
         await running.stop(0)
 
@@ -119,25 +130,30 @@ def envoy(
     configured: bool = True,
     shows: Authority | None = None,
     shadow: ShadowListener | None = None,
+    tls: Tls | None = None,
+    **more: Any,
 ) -> Envoy:
-    """Return the launcher of an Envoy that asks this server, with a certificate of `shows` if given."""
-    tls = None
-    if xds.authority is not None:
+    """Return the launcher of an Envoy that asks this server, with a certificate of `shows` or `tls` if given.
+
+    `more` goes into its bootstrap.
+    """
+    if tls is None and xds.authority is not None:
         pair = (shows or xds.authority).leaf(name, "pointsman:envoy")
         tls = Tls(str(xds.authority.pair.cert), str(pair.cert), str(pair.key), "localhost")
     admin = f"127.0.0.1:{free_port()}"
 
     def made() -> dict[str, Any]:
-        return bootstrap(
-            gateway=xds.name,
-            node_id=f"{name}-{uuid.uuid4()}",
-            admin_address=admin,
-            xds_addresses=[xds.address],
-            access_log_address=NOWHERE,
-            capture_address=NOWHERE,
-            xds_tls=tls,
-            shadow=shadow,
-        )
+        given: dict[str, Any] = {
+            "gateway": xds.name,
+            "node_id": f"{name}-{uuid.uuid4()}",
+            "admin_address": admin,
+            "xds_addresses": [xds.address],
+            "access_log_address": NOWHERE,
+            "capture_address": NOWHERE,
+            "xds_tls": tls,
+            "shadow": shadow,
+        }
+        return bootstrap(**given | more)
 
     return Envoy(state, made, name=name, concurrency=1, configured=configured)
 

@@ -10,6 +10,9 @@ from typing import Final
 
 DOMAIN: Final = "pointsman.dev"
 
+SYSTEM_NAMESPACE: Final = "pointsman-system"
+"""Where Pointsman is installed, if nobody says otherwise."""
+
 LABEL_COMPONENT: Final = "app.kubernetes.io/component"
 LABEL_NAME: Final = "app.kubernetes.io/name"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
@@ -47,6 +50,12 @@ TRITON_HTTP: Final = 8000
 TRITON_METRICS: Final = 8002
 AGENT_HTTP: Final = 9071
 """/readyz, /v1/state, /metrics of the agent beside a Triton."""
+
+PORT_HTTP: Final = "http"
+"""Name of the Service's port that leads to XDS_HTTP: so the operator finds it in EndpointSlices."""
+PORT_STATS: Final = "stats"
+PORT_SHADOW: Final = "shadow"
+"""Names of the ports of a gateway's headless Service: ENVOY_STATS and ENVOY_SHADOW."""
 
 CERTIFICATES: Final = "/etc/pointsman/tls"
 """Where a part's certificate Secret is mounted: tls.crt, tls.key, ca.crt (one or two authorities)."""

@@ -9,8 +9,9 @@ import yaml
 
 from pointsman.api import manifests
 from pointsman.plan.build import BuildResult, build
+from pointsman.plan.fleet import fleet_of
 from pointsman.plan.view import plan_view
-from pointsman.xds.translate import Options, secret_names, translate
+from pointsman.xds.translate import Options, named_secrets, translate
 from pointsman.xds.translate.view import xds_view
 
 HERE: Final = Path(__file__).parent
@@ -22,7 +23,8 @@ def built(case: str) -> BuildResult:
     """Return the plans of a case, made from nothing but its `in.yaml`."""
     path = HERE / case / IN
     found = manifests.read({str(path.relative_to(HERE)): path.read_text(encoding="utf-8")})
-    return build(list(found.policies.values()), found.revisions, {})
+    fleet = fleet_of(found.gateways.values())
+    return build(list(found.policies.values()), found.revisions, {}, fleet)
 
 
 def outputs(case: str) -> dict[str, str]:
@@ -30,8 +32,7 @@ def outputs(case: str) -> dict[str, str]:
     result = built(case)
     gateways: dict[str, Any] = {}
     for name, plan in result.gateways.items():
-        secrets = {secret for policy in plan.policies for secret in secret_names(policy)}
-        gateways[name] = xds_view(translate(plan, Options()), secrets)
+        gateways[name] = xds_view(translate(plan, Options()), named_secrets(plan))
     return {"plan.yaml": _text(plan_view(result)), "xds.yaml": _text(gateways)}
 
 

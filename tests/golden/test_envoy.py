@@ -14,6 +14,7 @@ from pointsman.lab.pki import Authority
 from pointsman.lab.process import LOCALHOST, free_port
 from pointsman.xds.bootstrap import ShadowListener
 from pointsman.xds.compile import Compiler
+from pointsman.xds.front import Front, pair
 from pointsman.xds.translate import Options, secret_names
 from pointsman.xds.types import CLUSTER, LISTENER, ROUTE, SECRET
 from wait import until
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from pointsman.lab.envoy import Envoy
-    from pointsman.plan.types import PolicyPlan, SecretName
+    from pointsman.plan.types import FrontPlan, PolicyPlan, SecretName
+    from pointsman.xds.front import Pair
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
 
@@ -35,19 +37,29 @@ Loaded = set[tuple[str, str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """A running Envoy, the server that it asks, and how that server translates."""
+    """A running Envoy, the server that it asks, how that server translates, and a listener's certificate."""
 
     xds: Xds
     envoy: Envoy
     options: Options
+    pair: Pair
 
     def key_of(self, name: SecretName) -> bytes:
         """Return a tier's key."""
         return self.xds.keys.get(name.resource, b"")
 
+    def show(self, front: FrontPlan | None) -> None:
+        """Have Envoy bind what a RoutingGateway says, at ports that are free."""
+        self.xds.fronts.clear()
+        if front is not None:
+            listeners = [replace(each, port=free_port()) for each in front.listeners]
+            pairs = {name: self.pair for each in listeners for name in each.certificates}
+            self.xds.fronts[self.xds.name] = Front(replace(front, listeners=tuple(listeners)), pairs)
+        self.xds.hub.refresh()
+
     def wanted(self, plans: Mapping[str, PolicyPlan]) -> Loaded:
         """Return what Envoy shall have for these plans."""
-        whole = Compiler(self.xds.name, self.options, self.key_of)(plans)
+        whole = Compiler(self.xds.name, self.options, self.key_of, self.xds.fronts.get)(plans)
         return {
             (kind, name, resource.version)
             for kind in (CLUSTER, LISTENER, ROUTE, SECRET)
@@ -80,12 +92,15 @@ def _named(entry: dict[str, Any], inner: str) -> tuple[str, str]:
 async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
     """Run an Envoy that takes its configuration from our server."""
     home = tmp_path_factory.mktemp("golden")
-    options = Options(ca_file=str(Authority(home / "pki").pair.cert))
+    authority = Authority(home / "pki")
+    files = authority.leaf("front", "front", hosts=["llm.example.com"])
+    shown = pair({"tls.crt": files.cert.read_bytes(), "tls.key": files.key.read_bytes()})
+    options = Options(ca_file=str(authority.pair.cert))
     async with xds_server(Address(), options=options) as xds:
         xds.desire()
         shadow = ShadowListener(f"{LOCALHOST}:{free_port()}")
         async with envoy(xds, home, shadow=shadow) as started:
-            yield Fleet(xds, started, replace(options, entry_address=xds.entry))
+            yield Fleet(xds, started, replace(options, entry_address=xds.entry), shown)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -94,6 +109,7 @@ async def test_envoy_takes_the_case(fleet: Fleet, case: str) -> None:
     for gateway in built(case).gateways.values():
         plans = {plan.key: plan for plan in gateway.policies}
         fleet.xds.keys |= {name.resource: b"sk-test" for p in plans.values() for name in secret_names(p)}
+        fleet.show(gateway.front)
         wanted = fleet.wanted(plans)
         fleet.xds.desire(*plans.values())
 

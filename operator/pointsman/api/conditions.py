@@ -6,7 +6,7 @@ A reason belongs to one condition type and fixes its status, so that the two can
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self, TypeVar
 
 from pointsman.api.v1alpha1.meta import Condition
 from pointsman.clock import rfc3339
@@ -20,8 +20,8 @@ Status = Literal["True", "False", "Unknown"]
 _LONGEST_MESSAGE: Final = 32768
 
 
-class ConditionType(StrEnum):
-    """Types of the conditions of a RoutingPolicy."""
+class Explained(StrEnum):
+    """Condition types of a kind: each value with one sentence."""
 
     sentence: str
 
@@ -31,6 +31,10 @@ class ConditionType(StrEnum):
         member._value_ = value
         member.sentence = sentence
         return member
+
+
+class ConditionType(Explained):
+    """Types of the conditions of a RoutingPolicy."""
 
     ACCEPTED = (
         "Accepted",
@@ -45,7 +49,7 @@ class ConditionType(StrEnum):
 class ConditionReason(StrEnum):
     """A reason: its value, the status that it implies, and one sentence. `TYPE` is its condition."""
 
-    TYPE: ClassVar[ConditionType]
+    TYPE: ClassVar[Explained]
     status: Status
     sentence: str
 
@@ -77,6 +81,22 @@ class AcceptedReason(ConditionReason):
         "SecretNotFound",
         "False",
         "A tier's apiKeyRef names a Secret or a key that is not there.",
+    )
+    SECRET_FORBIDDEN = (
+        "SecretForbidden",
+        "False",
+        "Pointsman may not read a Secret that a tier's apiKeyRef names; the message has the command.",
+    )
+    GATEWAY_NOT_FOUND = "GatewayNotFound", "False", "No RoutingGateway has the name in gatewayRef."
+    NAMESPACE_NOT_ALLOWED = (
+        "NamespaceNotAllowed",
+        "False",
+        "The RoutingGateway takes no policies of this namespace; nothing of it is served.",
+    )
+    TIER_HOST_NOT_ALLOWED = (
+        "TierHostNotAllowed",
+        "False",
+        "A tier is at a host that the RoutingGateway does not allow; nothing is sent there.",
     )
     REVISION_CONFLICT = (
         "RevisionConflict",
@@ -110,6 +130,25 @@ class ClassifierReadyReason(ConditionReason):
         "A Triton replica lost the bundle; it is loaded again, and the last tier serves meanwhile.",
     )
     TRITON_UNREACHABLE = "TritonUnreachable", "False", "A Triton replica does not answer; it is tried again."
+    OUT_OF_MEMORY = (
+        "OutOfMemory",
+        "False",
+        "A Triton has too little memory, of its GPU or of its own, to load the bundle.",
+    )
+    POOL_NOT_FOUND = "PoolNotFound", "False", "triton.managed names a TritonPool that is not there."
+    POOL_NOT_ALLOWED = (
+        "PoolNotAllowed",
+        "False",
+        "The TritonPool's allowedNamespaces leave the policy's namespace out.",
+    )
+    POOL_STARTING = (
+        "PoolStarting",
+        "False",
+        "No Triton of the pool is ready yet: pods start, and load what traffic needs.",
+    )
+    UNSCHEDULABLE = "Unschedulable", "False", "No node takes the pool's pods, for want of a GPU for instance."
+    IMAGE_PULL_FAILED = "ImagePullFailed", "False", "An image of the pool's pods cannot be pulled."
+    POD_CRASH_LOOPING = "PodCrashLooping", "False", "A container of the pool's pods ends again and again."
     FILE_ARTIFACTS_NOT_ALLOWED = (
         "FileArtifactsNotAllowed",
         "False",
@@ -184,20 +223,25 @@ class ReadyReason(ConditionReason):
     RECONCILING = "Reconciling", "Unknown", "The operator has not yet looked at this generation of the spec."
 
 
+R = TypeVar("R", bound=ConditionReason)
+
 AcceptedReason.TYPE = ConditionType.ACCEPTED
 ClassifierReadyReason.TYPE = ConditionType.CLASSIFIER_READY
 ProgrammedReason.TYPE = ConditionType.PROGRAMMED
 ProgressingReason.TYPE = ConditionType.PROGRESSING
 ReadyReason.TYPE = ConditionType.READY
 
-REASONS: Final[tuple[type[ConditionReason], ...]] = (
+Reasons = tuple[type[ConditionReason], ...]
+"""Reasons of a kind's conditions, in the order in which a cause is looked for; those of `Ready` last."""
+
+REASONS: Final[Reasons] = (
     AcceptedReason,
     ClassifierReadyReason,
     ProgrammedReason,
     ProgressingReason,
     ReadyReason,
 )
-"""Every condition's reasons, in the order in which a cause is looked for; `Ready` last."""
+"""Those of a RoutingPolicy."""
 
 
 def condition(reason: ConditionReason, message: str, generation: int, now: datetime) -> Condition:
@@ -227,18 +271,26 @@ def set_condition(conditions: Sequence[Condition], new: Condition, now: datetime
     return [stamped if c.type == new.type else c for c in conditions]
 
 
+def named(reasons: type[R], value: str) -> R:
+    """Return the reason of this value."""
+    return next(reason for reason in reasons if reason.value == value)
+
+
 def find(conditions: Sequence[Condition], kind: str) -> Condition | None:
     """Return the condition of a type, or None."""
     return next((c for c in conditions if c.type == kind), None)
 
 
-def summarize(conditions: Sequence[Condition], generation: int, now: datetime) -> Condition:
-    """Return `Ready`: False with the words of the first false condition in the order of `REASONS`.
+def summarize(
+    conditions: Sequence[Condition], generation: int, now: datetime, reasons: Reasons = REASONS
+) -> Condition:
+    """Return `Ready`: False with the words of the first false condition in the order of `reasons`.
 
     With none false: Unknown while one is unknown, missing or of an older generation; else True.
     `lastTransitionTime` is `now`: store the result with `set_condition`.
     """
-    causes = [(r.TYPE, find(conditions, r.TYPE)) for r in REASONS if r is not ReadyReason]
+    *others, ready = reasons
+    causes = [(r.TYPE, find(conditions, r.TYPE)) for r in others]
     fresh = [
         (kind, c if c is not None and c.observed_generation >= generation else None) for kind, c in causes
     ]
@@ -246,7 +298,7 @@ def summarize(conditions: Sequence[Condition], generation: int, now: datetime) -
         for kind, cause in fresh:
             if cause is not None and cause.status == status:
                 return Condition(
-                    type=ConditionType.READY.value,
+                    type=ready.TYPE.value,
                     status=status,
                     observed_generation=generation,
                     last_transition_time=rfc3339(now),
@@ -256,5 +308,5 @@ def summarize(conditions: Sequence[Condition], generation: int, now: datetime) -
     behind = [kind.value for kind, cause in fresh if cause is None]
     if behind:
         message = f"not yet computed for generation {generation}: {', '.join(behind)}"
-        return condition(ReadyReason.RECONCILING, message, generation, now)
-    return condition(ReadyReason.READY, "", generation, now)
+        return condition(named(ready, "Reconciling"), message, generation, now)
+    return condition(named(ready, "Ready"), "", generation, now)

@@ -1,4 +1,4 @@
-"""Manifests as kubectl takes them → policies and revisions. As strict as the API server. Pure: text in."""
+"""Manifests as kubectl takes them → policies, revisions, gateways, as strictly as the API server. Pure."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pointsman.api.v1alpha1 import API_VERSION, RoutingPolicy, RoutingPolicyRevision
+from pointsman.api.v1alpha1.routing_gateway import RoutingGateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_KINDS: Final[dict[str, type[RoutingPolicy | RoutingPolicyRevision]]] = {
+_KINDS: Final[dict[str, type[RoutingPolicy | RoutingPolicyRevision | RoutingGateway]]] = {
     RoutingPolicy.KIND: RoutingPolicy,
     RoutingPolicyRevision.KIND: RoutingPolicyRevision,
+    RoutingGateway.KIND: RoutingGateway,
 }
 
 
@@ -30,6 +32,7 @@ class Manifests:
 
     policies: dict[str, RoutingPolicy] = field(default_factory=dict)
     revisions: dict[str, RoutingPolicyRevision] = field(default_factory=dict)
+    gateways: dict[str, RoutingGateway] = field(default_factory=dict)
     others: list[str] = field(default_factory=list)
     """Objects of kinds that are not ours, in words."""
 
@@ -64,7 +67,12 @@ def _take(found: Manifests, where: str, value: Any) -> None:
     unknown = unknown_fields(value["spec"], parsed.spec, "spec")
     if unknown:
         raise ManifestError(f"{where}: unknown field {', '.join(unknown)}; correct or remove it")
-    kept: dict[str, Any] = found.policies if kind == RoutingPolicy.KIND else found.revisions
+    by_kind: dict[str, dict[str, Any]] = {
+        RoutingPolicy.KIND: found.policies,
+        RoutingPolicyRevision.KIND: found.revisions,
+        RoutingGateway.KIND: found.gateways,
+    }
+    kept = by_kind[kind]
     if parsed.key in kept:
         raise ManifestError(f"{where}: {parsed.key} is there twice; remove one of the two")
     kept[parsed.key] = parsed

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from pointsman.api.conditions import REASONS
+from pointsman.api.conditions import REASONS, Reasons
 from pointsman.api.crd import KINDS, Kind, Schema, object_schema
+from pointsman.api.gateway_conditions import GATEWAY_REASONS
 from pointsman.api.v1alpha1 import API_VERSION
 from pointsman.api.v1alpha1.cel import VALIDATIONS
 
@@ -18,6 +19,12 @@ _INTRO: Final = f"""\
 Every field. "Required" is within its parent. Words in italics are rules, as the API server says them.
 No field has a default in the CRD: defaults are resolved when a revision is frozen, and stored in it.
 """
+
+
+_CONDITIONS: Final[tuple[tuple[str, Reasons], ...]] = (
+    ("RoutingPolicy", REASONS),
+    ("RoutingGateway", GATEWAY_REASONS),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +94,9 @@ def _kind(model: Kind) -> str:
     return f"## {model.KIND}\n\n{head}\n\n" + "\n".join(table) + "\n"
 
 
-def _conditions() -> str:
-    lines = ["## Conditions of a RoutingPolicy", ""]
-    for reasons in REASONS:
+def _conditions(kind: str, known: Reasons) -> str:
+    lines = [f"## Conditions of a {kind}", ""]
+    for reasons in known:
         lines += [
             f"### {reasons.TYPE}",
             "",
@@ -108,4 +115,5 @@ def _conditions() -> str:
 
 def reference() -> str:
     """Return the whole page."""
-    return "\n".join([_INTRO, *(_kind(model) for model in KINDS), _conditions()])
+    kinds = (_kind(model) for model in KINDS)
+    return "\n".join([_INTRO, *kinds, *(_conditions(kind, known) for kind, known in _CONDITIONS)])

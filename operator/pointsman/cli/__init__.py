@@ -15,11 +15,14 @@ VERBS: Final = {
     "operator": ("pointsman.cli.operator", "Reconcile policies: freeze, load classifiers, set traffic."),
     "xds": ("pointsman.cli.xds", "Serve Envoys their configuration (delta ADS)."),
     "evaluator": ("pointsman.cli.evaluator", "Take access logs and captures in, give counts out."),
+    "bootstrap": ("pointsman.cli.bootstrap", "Write what an Envoy of a gateway starts with."),
+    "triton-agent": ("pointsman.cli.triton_agent", "Keep the Triton beside it as its pool wants it."),
     "tier": ("pointsman.cli.tier", "Serve recorded answers of a real model, OpenAI-compatible."),
     "crd": ("pointsman.cli.crd", "Write the CustomResourceDefinitions."),
     "train": ("pointsman.cli.train", "Train a classifier and pack it as a bundle."),
     "bundle": ("pointsman.cli.bundle", "Look into a bundle, or score text with it."),
     "gate": ("pointsman.cli.gate", "Hold a candidate against the incumbent on recorded answers."),
+    "selftest": ("pointsman.cli.selftest", "Ask through a gateway whether an installation serves."),
     "translate": ("pointsman.cli.translate", "Show the Envoy configuration that policies become."),
 }
 """Verb: (module with a click command named `command`, what it does)."""

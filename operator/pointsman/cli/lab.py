@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
+from pointsman.cli import lab_cluster
 from pointsman.cli.parameters import ADDRESS
+from pointsman.cli.telling import fail, timed
 
 _STATE = click.option(
     "--state",
@@ -33,8 +34,12 @@ Example:
 def command() -> None:
     """Run the whole stack as local processes.
 
-    Every server is real: etcd, kube-apiserver, Prometheus, Triton, Envoy, and our own.
+    Every server is real: etcd, kube-apiserver, Prometheus, Triton, Envoy, and our own. `lab
+    cluster` is a real Kubernetes with pods.
     """
+
+
+command.add_command(lab_cluster.command)
 
 
 @command.command(epilog="\b\nExample:\n  pointsman lab up --detach --state /tmp/lab")
@@ -60,7 +65,7 @@ def up(*, state: Path, detach: bool, timeout: float, data: Path | None, tier_spe
     from pointsman.lab import running
     from pointsman.lab.process import LabError
 
-    say = _timed()
+    say = timed()
     try:
         running.check_host()
         if detach:
@@ -73,7 +78,7 @@ def up(*, state: Path, detach: bool, timeout: float, data: Path | None, tier_spe
         options = Options(state, tier_speed=tier_speed, seed=seed, **({} if data is None else {"data": data}))
         running.run(options, say, timeout)
     except LabError as error:
-        _fail(error)
+        fail(error)
 
 
 @command.command(epilog="\b\nExample:\n  pointsman lab status --json | jq -r .entry")
@@ -146,30 +151,45 @@ def down(*, state: Path) -> None:
     try:
         ended = control.end(state)
     except LabError as error:
-        _fail(error)
+        fail(error)
     click.echo("the lab is down" if ended else f"no lab runs in {state}")
 
 
-@command.command(epilog="\b\nExample:\n  pointsman lab binaries --json")
+@command.command(
+    epilog="\b\nExample:\n  pointsman lab binaries --json\n  pointsman lab binaries --for cluster"
+)
 @_JSON
-def binaries(*, as_json: bool) -> None:
+@click.option(
+    "--for",
+    "whom",
+    type=click.Choice(["tests", "cluster", "all"]),
+    default="tests",
+    show_default=True,
+    help="tests: no real node. cluster: a real node, too. all: also metrics-server and argocd.",
+)
+def binaries(*, as_json: bool, whom: str) -> None:
     """Show the binaries that lab and tests need and no wheel brings; get those that are missing."""
     from pointsman.lab import binaries as found
     from pointsman.lab.process import LabError
 
-    say = _timed(err=as_json)
+    say = timed(err=as_json)
+    wanted = {
+        "tests": (*found.TESTS, found.BROWSER),
+        "cluster": (*found.TESTS, *found.NODE),
+        "all": (*found.TOOLS, found.BROWSER),
+    }[whom]
     try:
-        for name in (*found.TOOLS, found.BROWSER):
+        for name in wanted:
             found.ensure(name, say)
     except LabError as error:
-        _fail(error)
-    known = [binary for binary in map(found.find, (*found.TOOLS, found.BROWSER)) if binary is not None]
+        fail(error)
+    known = [binary for binary in map(found.find, wanted) if binary is not None]
     if as_json:
         shown = {b.name: {"path": str(b.path), "source": b.source} for b in known}
         click.echo(json.dumps(shown, indent=2))
         return
     for binary in known:
-        click.echo(f"{binary.name:16}{binary.source:20}{binary.path}")
+        click.echo(f"{binary.name:24}{binary.source:20}{binary.path}")
 
 
 @command.command(name="apply", epilog=_EXAMPLE)
@@ -225,7 +245,7 @@ def apply_(
                 kubectl.apply([manifest])
                 click.echo(f"{manifest['kind']} {manifest['metadata']['name']} applied")
     except LabError as error:
-        _fail(error)
+        fail(error)
 
 
 @command.command(hidden=True)
@@ -314,7 +334,7 @@ def report(*, state: Path, policy: str | None, out: Path) -> None:
             whose = policy or only_policy(kubectl)
             told = gather(kubectl, found["prometheus"], whose, system_clock)
     except LabError as error:
-        _fail(error)
+        fail(error)
     content = page(told)
     out.write_text(content, "utf-8")
     click.echo(f"{out}: {len(content) / 1000:.0f} kB, {len(told.rollouts)} rollouts of {told.policy}")
@@ -327,19 +347,4 @@ def _ask(state: Path, message: dict[str, Any]) -> dict[str, Any]:
     try:
         return control.ask(state, message)
     except LabError as error:
-        _fail(error)
-
-
-def _fail(error: Exception) -> NoReturn:
-    click.echo(f"Error: {error}", err=True)
-    sys.exit(1)
-
-
-def _timed(*, err: bool = False) -> Callable[[str], None]:
-    """Return a function that prints a line with the seconds since now before it."""
-    begin = time.monotonic()
-
-    def say(text: str) -> None:
-        click.echo(f"{time.monotonic() - begin:6.1f} s  {text}", err=err)
-
-    return say
+        fail(error)

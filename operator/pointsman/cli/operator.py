@@ -8,10 +8,16 @@ import socket
 import sys
 import uuid
 from pathlib import Path
+from typing import Final, Literal
 
 import click
 
-from pointsman.cli.parameters import ADDRESS, DURATION
+from pointsman import __version__
+from pointsman.cli.parameters import ADDRESS, DURATION, TLS_DIR
+
+IMAGE: Final = f"pointsman:{__version__}"
+ENVOY_IMAGE: Final = "docker.io/envoyproxy/envoy:v1.40.0"
+TRITON_IMAGE: Final = f"pointsman-triton:{__version__}"
 
 
 @click.command()
@@ -28,12 +34,42 @@ from pointsman.cli.parameters import ADDRESS, DURATION
     help="HTTP address of an xds server, for what Envoys acknowledged. Repeatable: each replica's own.",
 )
 @click.option(
+    "--xds-service",
+    metavar="NAME",
+    help="Ask every replica of this Service in --system-namespace instead, found by its EndpointSlices.",
+)
+@click.option(
+    "--system-namespace",
+    metavar="NAMESPACE",
+    help="Where Pointsman is installed. Its RoutingGateways and certificates are looked after; unset: none.",
+)
+@click.option(
+    "--certificates",
+    type=click.Choice(["self", "external"]),
+    default="self",
+    show_default=True,
+    help="Who makes the certificates of all parts: this operator, or something else (cert-manager).",
+)
+@click.option("--image", default=IMAGE, show_default=True, help="Of Pointsman's own parts in other pods.")
+@click.option(
+    "--envoy-image", default=ENVOY_IMAGE, show_default=True, help="Of RoutingGateways without one; has bash."
+)
+@click.option(
+    "--triton-image", default=TRITON_IMAGE, show_default=True, help="Of TritonPools that name none."
+)
+@click.option(
     "--http-address",
     type=ADDRESS,
     default="127.0.0.1:9070",
     show_default=True,
     help="/healthz, /readyz, /metrics.",
 )
+@click.option(
+    "--bundles-address",
+    type=ADDRESS,
+    help="Where the agents of TritonPools get what to load, over mutual TLS; leader and standby both serve.",
+)
+@click.option("--tls-dir", type=TLS_DIR, help="Folder of our certificate Secret; its files may come later.")
 @click.option(
     "--namespace", "namespaces", multiple=True, help="Serve only this one. Repeatable. Default: all."
 )
@@ -47,9 +83,9 @@ from pointsman.cli.parameters import ADDRESS, DURATION
 @click.option(
     "--lease-duration",
     type=DURATION,
-    default="15s",
+    default="10s",
     show_default=True,
-    help="A follower takes over this long after the leader's last sign of life.",
+    help="A follower takes over this long after the leader's last sign of life; 3s at least.",
 )
 @click.option(
     "--lease-identity",
@@ -81,7 +117,15 @@ from pointsman.cli.parameters import ADDRESS, DURATION
 def command(  # noqa: PLR0917 - click passes options by name
     kubeconfig: Path | None,
     xds_urls: tuple[str, ...],
+    xds_service: str | None,
+    system_namespace: str | None,
+    certificates: Literal["self", "external"],
+    image: str,
+    envoy_image: str,
+    triton_image: str,
     http_address: str,
+    bundles_address: str | None,
+    tls_dir: Path | None,
     namespaces: tuple[str, ...],
     allow_file_artifacts: bool,  # noqa: FBT001 - click passes flags so
     lease_namespace: str,
@@ -97,26 +141,36 @@ def command(  # noqa: PLR0917 - click passes options by name
     \b
     pointsman operator --kubeconfig ~/.kube/config --xds-url http://127.0.0.1:9090
     """  # noqa: D301 - click's own sign for "do not wrap"
+    from pointsman.controllers.infrastructure import Settings as InfrastructureSettings
     from pointsman.controllers.operator import Settings, run
-    from pointsman.controllers.triton_endpoint import Settings as TritonSettings
     from pointsman.kube.lease import Terms
     from pointsman.logs import configure
+    from pointsman.tls_files import TLSFiles
+    from pointsman.triton.endpoint import Settings as TritonSettings
 
     identity = lease_identity or f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
-    duration = max(3, round(lease_duration))
-    terms = Terms(
-        lease_namespace,
-        lease_name,
-        identity,
-        duration_s=duration,
-        renew_s=duration * 2 / 3,
-        retry_s=max(1.0, duration / 7.5),
-    )
+    if xds_service is not None and system_namespace is None:
+        raise click.UsageError("--xds-service: name the namespace that it lies in, --system-namespace")
+    infrastructure = None
+    if system_namespace is not None:
+        infrastructure = InfrastructureSettings(
+            system_namespace, certificates, image, envoy_image, triton_image
+        )
+    if bundles_address is not None and (tls_dir is None or system_namespace is None):
+        raise click.UsageError("--bundles-address: needs --tls-dir and --system-namespace")
+    tls = None
+    if tls_dir is not None:
+        tls = TLSFiles(tls_dir / "tls.crt", tls_dir / "tls.key", tls_dir / "ca.crt")
     settings = Settings(
-        lease=terms,
+        lease=Terms.of(lease_namespace, lease_name, identity, lease_duration),
         kubeconfig=str(kubeconfig) if kubeconfig else None,
         xds_urls=xds_urls,
+        xds_service=xds_service,
+        system_namespace=system_namespace,
+        infrastructure=infrastructure,
         http_address=http_address,
+        bundles_address=bundles_address,
+        tls=tls,
         namespaces=namespaces,
         allow_file_artifacts=allow_file_artifacts,
         triton=TritonSettings(poll_s=triton_poll, grace_s=triton_grace),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import click
@@ -37,3 +39,30 @@ class _Address(click.ParamType[str]):
 
 DURATION: Final = _Duration()
 ADDRESS: Final = _Address()
+PEM_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+TLS_DIR: Final = click.Path(exists=True, file_okay=False, path_type=Path)
+TLS_DIR_HELP: Final = (
+    "Folder of a certificate Secret: tls.crt, tls.key, ca.crt; in place of the three --tls-* files. "
+    "Renewed files are taken in."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TlsPaths:
+    """Our certificate, its key, and the authority of whom we talk to: PEM files, read again when renewed."""
+
+    cert: Path
+    key: Path
+    ca: Path
+
+
+def tls_paths(directory: Path) -> TlsPaths:
+    """Return the files of a mounted certificate Secret; `UsageError` names the one that is missing."""
+    found = TlsPaths(directory / "tls.crt", directory / "tls.key", directory / "ca.crt")
+    for path in (found.cert, found.key, found.ca):
+        if not path.is_file():
+            raise click.UsageError(
+                f"--tls-dir {directory}: {path.name} is not there; a Secret of type kubernetes.io/tls with "
+                "ca.crt has tls.crt, tls.key and ca.crt"
+            )
+    return found

@@ -27,7 +27,8 @@ Examples:
     type=click.File(encoding="utf-8"),
     multiple=True,
     required=True,
-    help="Manifests of RoutingPolicies and their revisions, YAML or JSON; - is standard input. Repeatable.",
+    help="Manifests of RoutingPolicies, their revisions, and RoutingGateways if they shall count; YAML or "
+    "JSON; - is standard input. Repeatable.",
 )
 @click.option(
     "-o",
@@ -55,6 +56,7 @@ def command(
     """
     from pointsman.api import manifests
     from pointsman.plan.build import BuildResult, build
+    from pointsman.plan.fleet import fleet_of
 
     try:
         found = manifests.read(_texts(files))
@@ -65,7 +67,8 @@ def command(
         click.echo(f"note: {other}", err=True)
     if not found.policies:
         raise click.UsageError("no RoutingPolicy in these files; name one with -f")
-    result = build(list(policies.policies.values()), policies.revisions, {})
+    fleet = fleet_of(found.gateways.values())
+    result = build(list(policies.policies.values()), policies.revisions, {}, fleet)
     if gateway is not None:
         result = BuildResult(_only(result, gateway), result.findings)
     _print(_plan(result) if output == "plan" else _xds(result), as_json=as_json)
@@ -96,7 +99,7 @@ def _in_force(found: Manifests) -> Manifests:
         share = TrafficShare(revision=name, weight_permille=1000)
         status = RoutingPolicyStatus(stable_revision=name, traffic=[share])
         policies[key] = policy.model_copy(update={"status": status})
-    return Manifests(policies, revisions, found.others)
+    return Manifests(policies, revisions, found.gateways, found.others)
 
 
 def _only(result: BuildResult, gateway: str) -> dict[str, Any]:
@@ -113,13 +116,13 @@ def _plan(result: BuildResult) -> dict[str, Any]:
 
 
 def _xds(result: BuildResult) -> dict[str, Any]:
-    from pointsman.xds.translate import Options, secret_names, translate
+    from pointsman.xds.translate import Options, named_secrets, translate
     from pointsman.xds.translate.view import script_digests, xds_view
 
     shown: dict[str, Any] = {}
     for name, plan in result.gateways.items():
-        secrets = {secret for policy in plan.policies for secret in secret_names(policy)}
-        shown[name] = xds_view(translate(plan, Options()), secrets) | {"scripts": script_digests()}
+        resources = translate(plan, Options())
+        shown[name] = xds_view(resources, named_secrets(plan)) | {"scripts": script_digests()}
     return shown
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client import Counter, Gauge
 
 from pointsman.api.conditions import ClassifierReadyReason
-from pointsman.controllers.queue import Backoff
+from pointsman.backoff import Backoff
 from pointsman.fetching import FetchError
 from pointsman.rollout.observation import Artifact, Bundle, Source
 

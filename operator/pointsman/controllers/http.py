@@ -19,10 +19,14 @@ async def serve(
     address: str,
     registry: CollectorRegistry,
     ready: Callable[[], tuple[bool, str]],
+    more: Callable[[], bytes] | None = None,
 ) -> web.AppRunner:
-    """Listen on `host:port`; `ready` says whether this process may be counted on, and why (not)."""
+    """Listen on `host:port`; `ready` says whether this process may be counted on, and why (not).
+
+    `more`: metrics in the text format that are not in the registry.
+    """
     app = web.Application()
-    app.add_routes(probes.routes(registry, ready))
+    app.add_routes(probes.routes(registry, ready, more))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, *split_address(address)).start()

@@ -14,13 +14,15 @@ from prometheus_client import CollectorRegistry, Gauge
 from pointsman.clock import Clock, system_clock
 from pointsman.controllers import http, watching
 from pointsman.controllers.artifacts import ArtifactMetrics, Artifacts
+from pointsman.controllers.bundles import BundleService, Lists, follow
 from pointsman.controllers.evidence import INTERVAL_S, EvidenceMetrics, EvidenceReader
+from pointsman.controllers.infrastructure import Infrastructure
+from pointsman.controllers.infrastructure import Settings as InfrastructureSettings
 from pointsman.controllers.queue import WorkQueue
 from pointsman.controllers.reconciler import ReconcileMetrics, Reconciler, tell_failure
 from pointsman.controllers.store import Store
-from pointsman.controllers.triton_endpoint import Settings as TritonSettings
-from pointsman.controllers.triton_metrics import PoolMetrics
 from pointsman.controllers.triton_pool import TritonPool
+from pointsman.controllers.tritons import Tritons
 from pointsman.controllers.xds_watch import XdsWatch
 from pointsman.fetching import Fetcher
 from pointsman.kube.client import KubeClient
@@ -28,8 +30,11 @@ from pointsman.kube.events import Recorder
 from pointsman.kube.lease import Election, Terms
 from pointsman.kube.metrics import KubeMetrics
 from pointsman.rollout.observation import Bundle
+from pointsman.tls_files import TLSFiles
 from pointsman.triton import bundle as bundles
 from pointsman.triton.client import TritonClient, TritonMetrics
+from pointsman.triton.endpoint import Settings as TritonSettings
+from pointsman.triton.load_metrics import LoadMetrics
 
 if TYPE_CHECKING:
     import ssl
@@ -40,6 +45,8 @@ log = logging.getLogger(__name__)
 STOPPED: Final = 0
 BROKEN: Final = 1
 """A part that must run for ever ended."""
+CERTIFICATE_S: Final = 1.0
+"""Between looks for our own certificate, which a leader makes."""
 LOST_LEASE: Final = 3
 """Another process leads, or may soon: this one ends, so that it does nothing more by halves."""
 
@@ -51,7 +58,15 @@ class Settings:
     lease: Terms
     kubeconfig: str | None = None
     xds_urls: tuple[str, ...] = ()
+    xds_service: str | None = None
+    """A Service in `system_namespace`, whose replicas are all asked."""
+    system_namespace: str | None = None
+    infrastructure: InfrastructureSettings | None = None
+    """What is run for RoutingGateways and TritonPools; None: nothing is."""
     http_address: str | None = None
+    bundles_address: str | None = None
+    """Where the agents of managed Tritons get lists and bundles; needs `system_namespace` and `tls`."""
+    tls: TLSFiles | None = None
     namespaces: tuple[str, ...] = ()
     """Empty: all of them."""
     allow_file_artifacts: bool = False
@@ -66,12 +81,18 @@ class Controllers:
     """Everything that a leader runs. `run` until cancelled; raises if a part ends by itself."""
 
     def __init__(
-        self, client: KubeClient, settings: Settings, registry: CollectorRegistry, clock: Clock = system_clock
+        self,
+        client: KubeClient,
+        settings: Settings,
+        registry: CollectorRegistry,
+        clock: Clock = system_clock,
+        may_act: Callable[[], bool] = lambda: True,
     ) -> None:
+        """`may_act`: whether this process leads still; what cannot be fenced by `client` asks it."""
         self.client = client
         self.settings = settings
         self.store = Store()
-        self.metrics = ReconcileMetrics(registry)
+        self.metrics = ReconcileMetrics(registry, clock)
         self.queue = WorkQueue(workers=settings.workers, on_error=tell_failure)
         Gauge(
             "pointsman_operator_queue_depth", "Keys that are due and wait for a worker.", registry=registry
@@ -82,15 +103,19 @@ class Controllers:
         self.fetcher = Fetcher(client, allow_files=settings.allow_file_artifacts, verify=settings.https_trust)
         self.artifacts = Artifacts(self.fetcher, _describe, self._fetched, ArtifactMetrics(registry))
         self.triton = TritonClient(TritonMetrics(registry))
-        self.pool = TritonPool(
+        external = TritonPool(
             self.triton,
             self.artifacts,
             self.queue.add,
-            PoolMetrics(registry),
-            may_sweep=lambda: self.store.synced and self.store.policy_keys() <= self.pool.declared(),
+            LoadMetrics(registry),
+            may_sweep=lambda: may_act() and self._all_declared(),
             settings=settings.triton,
         )
+        managed = settings.infrastructure is not None
+        self.pool = Tritons(external, self.queue.add, registry, managed=managed)
         self.xds = XdsWatch(settings.xds_urls, self.queue.add, self.enqueue_all, registry)
+        if settings.xds_service is not None and settings.system_namespace is not None:
+            self.xds.discover(client, settings.system_namespace, settings.xds_service)
         self.evidence = EvidenceReader(
             self.queue.add, EvidenceMetrics(registry), clock, interval_s=settings.evidence_interval_s
         )
@@ -110,6 +135,23 @@ class Controllers:
             metrics=self.metrics,
             enqueue=self.queue.add,
         )
+
+        self.infrastructure: Infrastructure | None = None
+        if settings.infrastructure is not None:
+            self.infrastructure = Infrastructure(
+                client,
+                settings.infrastructure,
+                recorder=self.recorder,
+                registry=registry,
+                clock=clock,
+                store=self.store,
+                tritons=self.pool,
+                complete=self._all_declared,
+            )
+
+    def _all_declared(self) -> bool:
+        """Tell whether every policy has said which models it wants: nobody wants the others."""
+        return self.store.synced and self.store.policy_keys() <= self.pool.declared()
 
     def _depth(self) -> float:
         return float(self.queue.depth()) if self._loop is not None else 0.0
@@ -147,6 +189,8 @@ class Controllers:
                 ),
                 asyncio.create_task(self.queue.run(self.reconciler), name="queue"),
             ]
+            if self.infrastructure is not None:
+                background.append(asyncio.create_task(self.infrastructure.run(), name="infrastructure"))
             kopf = asyncio.create_task(
                 watching.watch(self.client, self.store, namespaces, self.queue.add, ready=ready, stop=stop),
                 name="kopf",
@@ -197,12 +241,20 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> int:
         client = await KubeClient.open(settings.kubeconfig, KubeMetrics(registry))
         stack.push_async_callback(client.close)
         election = Election(client, settings.lease)
-        controllers = Controllers(client, settings, registry)
+        controllers = Controllers(
+            client.fenced(election.may_write_s), settings, registry, may_act=election.may_act
+        )
         if settings.http_address is not None:
             runner = await http.serve(
-                settings.http_address, registry, lambda: _readiness(election, controllers)
+                settings.http_address,
+                registry,
+                lambda: _readiness(election, controllers),
+                controllers.metrics.rollouts.render,
             )
             stack.push_async_callback(runner.cleanup)
+        if settings.bundles_address is not None and settings.system_namespace is not None:
+            serving = asyncio.create_task(_serve_bundles(client, settings, controllers, registry))
+            stack.push_async_callback(_cancel, [serving])
         _on_signal(stop)
         competing = asyncio.create_task(election.run(), name="election")
         stopping = asyncio.create_task(stop.wait(), name="stop")
@@ -220,6 +272,28 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> int:
         if code != LOST_LEASE:
             await election.release()
         return code
+
+
+async def _serve_bundles(
+    client: KubeClient, settings: Settings, controllers: Controllers, registry: CollectorRegistry
+) -> None:
+    """Serve agents, leading or standing by; our own certificate may come after us."""
+    if settings.bundles_address is None or settings.system_namespace is None or settings.tls is None:
+        return
+    lists = Lists()
+    service = BundleService(lists, controllers.artifacts.content, registry)
+    runner = None
+    while runner is None:
+        try:
+            if settings.tls.there():
+                runner = await service.serve(settings.bundles_address, settings.tls)
+        except OSError as error:  # a half-written file, too
+            log.warning("bundles are not served yet: %s", error)
+        await asyncio.sleep(CERTIFICATE_S)
+    try:
+        await follow(client, settings.system_namespace, lists).run()
+    finally:
+        await runner.cleanup()
 
 
 async def _lead(

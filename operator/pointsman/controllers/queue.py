@@ -13,29 +13,15 @@ import heapq
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
+
+from pointsman.backoff import Backoff
 
 Key = str
 """What is reconciled: `namespace/name` of a policy."""
 
 DRAIN_S: Final = 5.0
 """How long reconciles under way may go on once the queue is told to stop."""
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Seconds to wait after the n-th error in a row: `base` doubled each time up to `cap`, less jitter."""
-
-    base_s: float = 0.5
-    cap_s: float = 60.0
-    jitter: float = 0.5
-    """Share of the delay that is random: the delay lies in [(1 - jitter) * d, d]."""
-
-    def delay(self, errors: int, rng: random.Random) -> float:
-        """Return the delay after `errors` (≥ 1) errors in a row."""
-        full = min(self.cap_s, self.base_s * 2.0 ** min(errors - 1, 30))
-        return full * (1.0 - self.jitter * rng.random())
 
 
 class QueueCore:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Histogram
 
 from pointsman.api.v1alpha1.meta import API_VERSION
 from pointsman.api.v1alpha1.routing_policy import RoutingPolicy
+from pointsman.controllers.rollout_metrics import RolloutMetrics
 from pointsman.kube.errors import Conflict, KubeError, NotFound
 from pointsman.kube.resources import POLICIES
 from pointsman.kube.status import status_patch
-from pointsman.rollout import measures
 from pointsman.rollout.actions.collect_revisions import collect, prune
 from pointsman.rollout.actions.freeze_revision import freeze_revision
 from pointsman.rollout.actions.load_classifier import load_classifier
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from pointsman.controllers.artifacts import Artifacts
     from pointsman.controllers.evidence import EvidenceReader
     from pointsman.controllers.store import Store, StoredPolicy, StoredRevision
-    from pointsman.controllers.triton_pool import TritonPool
+    from pointsman.controllers.tritons import Tritons
     from pointsman.controllers.xds_watch import XdsWatch
     from pointsman.kube.client import KubeClient
     from pointsman.kube.events import Recorder
@@ -66,7 +65,7 @@ _COLLECT: Final = "collect:"
 class ReconcileMetrics:
     """Reconciles and writes."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, clock: Clock) -> None:
         self.reconciles = Counter(
             "pointsman_operator_reconciles_total",
             "Reconciles; result is ok, conflict (observed again at once) or error (tried again later).",
@@ -85,7 +84,7 @@ class ReconcileMetrics:
             ["resource"],
             registry=registry,
         )
-        self.rollouts = RolloutMetrics(registry)
+        self.rollouts = RolloutMetrics(registry, clock)
         self.evidence_age = Histogram(
             "pointsman_operator_evidence_age_seconds",
             "Age of the evidence, from its scrape, when the status that rests on it had been written.",
@@ -94,46 +93,11 @@ class ReconcileMetrics:
         )
 
 
-class RolloutMetrics:
-    """Where each policy's rollout is, as gauges, and how rollouts ended."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        labels = ["namespace", "policy"]
-        self._gauges = {
-            name: Gauge(name, told, labels, registry=registry) for name, told in measures.GAUGES.items()
-        }
-        self._ended = Counter(
-            measures.ENDED,
-            "Rollouts that ended, by outcome; counted by the process that ended them.",
-            [*labels, "outcome"],
-            registry=registry,
-        )
-
-    def show(self, namespace: str, name: str, status: RoutingPolicyStatus) -> None:
-        """Show a policy's status."""
-        for gauge, value in measures.gauges(status).items():
-            self._gauges[gauge].labels(namespace, name).set(value)
-
-    def count(self, namespace: str, name: str, old: RoutingPolicyStatus, new: RoutingPolicyStatus) -> None:
-        """Count the rollouts that a status write ended."""
-        for outcome in measures.ended(old, new):
-            self._ended.labels(namespace, name, outcome).inc()
-
-    def forget(self, namespace: str, name: str) -> None:
-        """Drop the series of a policy that is gone."""
-        for gauge in self._gauges.values():
-            with suppress(KeyError):
-                gauge.remove(namespace, name)
-        for outcome in measures.OUTCOMES:
-            with suppress(KeyError):
-                self._ended.remove(namespace, name, outcome)
-
-
 class Seen:
     """What is known beside the API's objects, for `observe`."""
 
     def __init__(
-        self, artifacts: Artifacts, pool: TritonPool, xds: XdsWatch, store: Store, reader: EvidenceReader
+        self, artifacts: Artifacts, pool: Tritons, xds: XdsWatch, store: Store, reader: EvidenceReader
     ) -> None:
         self._artifacts = artifacts
         self._pool = pool
@@ -148,6 +112,10 @@ class Seen:
     def replica(self, url: str, sha256: str) -> Replica:
         """Return what is known of a bundle on a Triton server."""
         return self._pool.replica(url, sha256)
+
+    def pooled(self, pool: str, source: Source) -> Replica:
+        """Return what is known of a bundle on a TritonPool as a whole."""
+        return self._pool.pooled(pool, source)
 
     def programmed(self, policy: RoutingPolicy) -> tuple[Programmed, Refusal | None]:
         """Return what the xds servers say."""
@@ -171,7 +139,7 @@ class Reconciler:
         client: KubeClient,
         store: Store,
         artifacts: Artifacts,
-        pool: TritonPool,
+        pool: Tritons,
         xds: XdsWatch,
         reader: EvidenceReader,
         recorder: Recorder,
@@ -184,6 +152,7 @@ class Reconciler:
         self._artifacts = artifacts
         self._pool = pool
         self._reader = reader
+        self._xds = xds
         self._seen = Seen(artifacts, pool, xds, store, reader)
         self._recorder = recorder
         self._clock = clock
@@ -217,6 +186,7 @@ class Reconciler:
         if stored is None:
             self._pool.withdraw(key)
             self._reader.withdraw(key)
+            self._xds.withdraw(key)
             namespace, _, name = key.partition("/")
             self._metrics.rollouts.forget(namespace, name)
             if self._store.revisions(key):

@@ -11,17 +11,17 @@ import logging
 import random
 from typing import TYPE_CHECKING, Final
 
-from pointsman.controllers.triton_endpoint import Endpoint, Settings
 from pointsman.rollout.observation import Phase, Replica
+from pointsman.triton.endpoint import Endpoint, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pointsman.controllers.artifacts import Artifacts
-    from pointsman.controllers.triton_metrics import PoolMetrics
     from pointsman.rollout.observation import Source
     from pointsman.rollout.wants import Want
     from pointsman.triton.client import TritonClient
+    from pointsman.triton.load_metrics import LoadMetrics
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class TritonPool:
         client: TritonClient,
         artifacts: Artifacts,
         changed: Callable[[str], None],
-        metrics: PoolMetrics,
+        metrics: LoadMetrics,
         *,
         may_sweep: Callable[[], bool],
         settings: Settings | None = None,

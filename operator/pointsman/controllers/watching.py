@@ -97,7 +97,7 @@ async def watch(
     kopf.on.login(registry=registry)(_login(client))
     await kopf.operator(
         registry=registry,
-        settings=_settings(),
+        settings=_settings(namespaces),
         standalone=True,  # peering pauses all equal peers; the Lease decides who leads
         clusterwide=not namespaces,
         namespaces=list(namespaces),
@@ -106,8 +106,11 @@ async def watch(
     )
 
 
-def _settings() -> kopf.OperatorSettings:
+def _settings(namespaces: Sequence[str]) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
+    # Who may look into some namespaces alone may not see kinds and namespaces come and go; Kopf would try for
+    # most of a minute first.
+    settings.scanning.disabled = bool(namespaces)
     settings.posting.enabled = False
     settings.networking.request_timeout = 30.0
     settings.networking.connect_timeout = 5.0

@@ -1,17 +1,25 @@
-"""What Envoys have acknowledged, as the xds servers tell it (`/v1/state`, long-poll): one task a server."""
+"""What Envoys have acknowledged, as the xds servers tell it (`/v1/state`, long-poll): one task a server.
+
+Servers are named at the start, or are the replicas of a Service: who appears there is asked, who is gone is
+forgotten after the grace time. Whoever terminates still has its Envoys, so it is asked as long as it answers.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import random
+import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
-from pointsman.rollout.programmed import Entry, Report, programmed
+from pointsman import install
+from pointsman.kube.endpoints import Endpoints
+from pointsman.rollout.programmed import Entry, Report, Steady, programmed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,6 +27,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from pointsman.api.v1alpha1.routing_policy import RoutingPolicy
+    from pointsman.kube.client import KubeClient
     from pointsman.rollout.observation import Programmed, Refusal
 
 log = logging.getLogger(__name__)
@@ -27,7 +36,6 @@ WAIT_S: Final = 25
 GRACE_S: Final = 5.0
 """A server that is away this long only restarts: its last word holds until then."""
 BACKOFF_S: Final = (0.2, 5.0)
-
 
 _NOT_ASKED: Final = "not asked yet"
 
@@ -40,6 +48,14 @@ class _Server:
     """Gateway: (connected Envoys, policies)."""
     error: str | None = _NOT_ASKED
     away_since: float | None = None
+    gone_since: float | None = None
+    """Since when it is no replica any more."""
+    task: asyncio.Task[None] | None = None
+
+    def report(self, policy: RoutingPolicy) -> Report:
+        """Return its word on a policy."""
+        envoys, policies = self.gateways.get(policy.spec.gateway_ref.name, (0, {}))
+        return Report(self.url, self.error, self.error != _NOT_ASKED, envoys, policies.get(policy.key))
 
 
 class XdsWatch:
@@ -55,36 +71,93 @@ class XdsWatch:
         grace_s: float = GRACE_S,
     ) -> None:
         """Take whom to tell of one policy's change, and of a change that may concern all of them."""
-        self._servers = [_Server(url.rstrip("/")) for url in urls]
+        self._fixed = frozenset(url.rstrip("/") for url in urls)
+        self._servers = {url: _Server(url) for url in sorted(self._fixed)}
+        self._replicas: Endpoints | None = None
+        self._service = ""
+        self._moved = asyncio.Event()
         self._changed = changed
         self._everybody = everybody
         self._grace_s = grace_s
+        self._steady = Steady(grace_s)
         self._polls = Counter(
             "pointsman_operator_xds_polls_total",
             "Long polls of xds servers' state; outcome is ok or error.",
             ["outcome"],
             registry=registry,
         )
+        Gauge(
+            "pointsman_operator_xds_servers", "Xds servers that are asked for their state.", registry=registry
+        ).set_function(lambda: len(self._servers))
+
+    def discover(self, client: KubeClient, namespace: str, service: str) -> None:
+        """Ask the replicas of a Service, too, once it runs."""
+        self._service = f"{namespace}/{service}"
+        self._replicas = Endpoints.of_service(client, namespace, service, self._found)
 
     def programmed(self, policy: RoutingPolicy) -> tuple[Programmed, Refusal | None]:
         """Return what the servers say of a policy, summed up."""
-        gateway = policy.spec.gateway_ref.name
-        reports = []
-        for server in self._servers:
-            envoys, policies = server.gateways.get(gateway, (0, {}))
-            entry = policies.get(policy.key)
-            asked = server.error != _NOT_ASKED
-            reports.append(Report(server.url, server.error, asked, envoys, entry))
-        return programmed(policy, reports)
+        reports = [server.report(policy) for server in self._servers.values()]
+        if self._replicas is not None and not self._servers:
+            synced = self._replicas.synced.is_set()
+            reports = [Report(f"Service {self._service}", "has no replica", asked=synced)]
+        found, refusal = programmed(policy, reports)
+        believed, left = self._steady(policy, found, time.monotonic())
+        if left:
+            asyncio.get_running_loop().call_later(left, self._changed, policy.key)
+        return believed, refusal
+
+    def withdraw(self, key: str) -> None:
+        """Forget a policy that is gone."""
+        self._steady.forget(key)
 
     async def run(self) -> None:
         """Ask all servers until cancelled."""
         timeout = httpx.Timeout(5.0, read=WAIT_S + 10.0)
-        async with httpx.AsyncClient(timeout=timeout) as http, asyncio.TaskGroup() as group:
-            for server in self._servers:
-                group.create_task(self._follow(server, http), name=f"xds {server.url}")
-            if not self._servers:
-                await asyncio.Event().wait()
+        limits = httpx.Limits(max_connections=None)  # each poll holds one
+        async with (
+            httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False) as http,
+            asyncio.TaskGroup() as group,
+        ):
+            if self._replicas is not None:
+                group.create_task(self._replicas.run(), name="xds replicas")
+            while True:
+                self._forget_gone()
+                for server in self._servers.values():
+                    if server.task is None:
+                        server.task = group.create_task(self._follow(server, http), name=f"xds {server.url}")
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._grace_s if self._any_gone() else None):
+                        await self._moved.wait()
+                self._moved.clear()
+
+    def _found(self) -> None:
+        """Take in who is a replica now."""
+        replicas = self._replicas
+        if replicas is None or not replicas.synced.is_set():
+            return
+        addresses = (endpoint.address(install.PORT_HTTP) for endpoint in replicas.current)
+        wanted = self._fixed | {f"http://{address}" for address in addresses if address is not None}
+        for url in sorted(wanted - self._servers.keys()):
+            log.info("xds server %s is there", url)
+            self._servers[url] = _Server(url)
+        for url, server in self._servers.items():
+            gone = None if url in wanted else server.gone_since or time.monotonic()
+            server.gone_since = gone
+        self._moved.set()
+
+    def _any_gone(self) -> bool:
+        return any(server.gone_since is not None for server in self._servers.values())
+
+    def _forget_gone(self) -> None:
+        now = time.monotonic()
+        for url, server in list(self._servers.items()):
+            if server.gone_since is not None and now - server.gone_since >= self._grace_s:
+                log.info("xds server %s is gone", url)
+                if server.task is not None:
+                    server.task.cancel()
+                del self._servers[url]
+                self._everybody()
 
     async def _follow(self, server: _Server, http: httpx.AsyncClient) -> None:
         pause = BACKOFF_S[0]

@@ -17,12 +17,12 @@ from kubernetes.aio.client import ApiClient, Configuration
 from prometheus_client import CollectorRegistry
 
 from pointsman import __version__
-from pointsman.kube.errors import TOO_MANY, KubeError, Unavailable, refusal
+from pointsman.kube.errors import TOO_MANY, KubeError, NotLeading, Unavailable, refusal
 from pointsman.kube.metrics import KubeMetrics
 from pointsman.kube.resources import CONFIG_MAPS, SECRETS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 
     from pointsman.kube.resources import Resource
 
@@ -78,9 +78,13 @@ EVERYTHING: Final = Selector()
 class KubeClient:
     """Calls of the Kubernetes API. Each ends within its deadline; `kube.errors` says how it can fail."""
 
-    def __init__(self, api: ApiClient, metrics: KubeMetrics) -> None:
+    def __init__(
+        self, api: ApiClient, metrics: KubeMetrics, may_write_s: Callable[[], float] | None = None
+    ) -> None:
+        """`may_write_s`: for how many more seconds writes may be under way, 0 for none at all."""
         self._api = api
         self.metrics = metrics
+        self._may_write_s = may_write_s
 
     @classmethod
     async def open(cls, kubeconfig: str | None, metrics: KubeMetrics | None = None) -> KubeClient:
@@ -98,9 +102,13 @@ class KubeClient:
         api.user_agent = f"pointsman/{__version__}"  # the name before the slash is the field manager
         return cls(api, metrics or KubeMetrics(CollectorRegistry()))
 
+    def fenced(self, may_write_s: Callable[[], float]) -> KubeClient:
+        """Return a client on the same connections that writes only while it may; else `NotLeading`."""
+        return KubeClient(self._api, self.metrics, may_write_s)
+
     @property
     def api(self) -> ApiClient:
-        """The library's own client, for what it brings itself (leader election)."""
+        """The library's own client, for its configuration."""
         return self._api
 
     async def close(self) -> None:
@@ -221,14 +229,16 @@ class KubeClient:
         path = resource.path(metadata.get("namespace"), metadata["name"])
         return await self._call("PUT", "update", resource, path, body=dict(body))
 
-    async def apply(self, resource: Resource, body: Mapping[str, Any]) -> Object:
+    async def apply(
+        self, resource: Resource, body: Mapping[str, Any], *, manager: str = FIELD_MANAGER
+    ) -> Object:
         """Server-side apply: the fields that `body` holds are ours from now on, those of others stay.
 
         What we applied before and `body` lacks is removed. A field that another manager owns is taken over.
         """
         metadata = body["metadata"]
         path = resource.path(metadata.get("namespace"), metadata["name"])
-        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        query = {"fieldManager": manager, "force": "true"}
         return await self._call("PATCH", "apply", resource, path, query=query, body=dict(body))
 
     async def delete(
@@ -261,9 +271,10 @@ class KubeClient:
         end = time.monotonic() + DEADLINE_S
         bound = BACKOFF_S[0]
         while True:
-            limits = aiohttp.ClientTimeout(
-                total=max(0.1, min(ATTEMPT_S, end - time.monotonic())), sock_connect=CONNECT_S
-            )
+            left = end - time.monotonic()
+            if method != "GET" and self._may_write_s is not None:
+                left = min(left, self._leave(what))
+            limits = aiohttp.ClientTimeout(total=max(0.1, min(ATTEMPT_S, left)), sock_connect=CONNECT_S)
             try:
                 async with self._send(
                     method, verb, resource, path, query=query or {}, limits=limits, body=body
@@ -282,6 +293,13 @@ class KubeClient:
             self.metrics.retries.labels(verb, resource.label).inc()
             await asyncio.sleep(pause)
             bound = min(bound * 2, BACKOFF_S[1])
+
+    def _leave(self, what: str) -> float:
+        """Return how long a write may take; `NotLeading` if it must not begin."""
+        leave = self._may_write_s() if self._may_write_s is not None else ATTEMPT_S
+        if leave <= 0:
+            raise NotLeading(what, 0, "NotLeading", "not sent: the Lease has run out, another may lead")
+        return leave
 
     @asynccontextmanager
     async def _send(

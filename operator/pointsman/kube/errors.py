@@ -40,6 +40,10 @@ class Unavailable(KubeError):  # noqa: N818 - named as Kubernetes names it
     """No answer within the deadline: connection refused or lost, time-out, or 429/5xx until the end."""
 
 
+class NotLeading(KubeError):  # noqa: N818 - as the others
+    """Nothing was sent: this process may no longer write, another one leads or may soon."""
+
+
 _BY_STATUS: dict[int, type[KubeError]] = {404: NotFound, 409: Conflict, 410: Gone, 422: Invalid}
 TOO_MANY = 429
 SERVER_ERRORS = 500

@@ -16,7 +16,7 @@ from pointsman.kube.client import EVERYTHING, WATCH_S
 from pointsman.kube.errors import Gone, KubeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from pointsman.clock import Clock
     from pointsman.kube.client import KubeClient, Object, Selector, WatchEvent
@@ -56,7 +56,8 @@ class Informer:
     """Lists, then watches. `run()` until cancelled; `synced` is set after the first whole list and stays set.
 
     `on_change` is called in the loop's thread after the store has changed, once for each object that did;
-    it must not block. `reduce` may cut an object down before it is kept.
+    it must not block. `reduce` may cut an object down before it is kept. `error` is why the store may be
+    stale, `on_error` is called when it becomes another one, or none.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Informer:
         namespace: str | None = None,
         selector: Selector = EVERYTHING,
         on_change: Callable[[Change], None] | None = None,
+        on_error: Callable[[], None] | None = None,
         reduce: Callable[[Object], Object] = without_managed_fields,
         clock: Clock = system_clock,
         watch_s: int = WATCH_S,
@@ -76,13 +78,14 @@ class Informer:
         self._namespace = namespace
         self._selector = selector
         self._on_change = on_change
+        self._on_error = on_error
         self._reduce = reduce
         self._clock = clock
         self._watch_s = watch_s
         self._objects: dict[str, Object] = {}
         self._version: str | None = None
-        self._failure = ""
         self._pause = BACKOFF_S[0]
+        self.error: KubeError | None = None
         self.synced = asyncio.Event()
 
     @property
@@ -172,15 +175,32 @@ class Informer:
         self._client.metrics.objects.labels(self._resource.label).inc(by)
 
     def _heard(self) -> None:
-        self._failure = ""
+        self._blame(None)
         self._pause = BACKOFF_S[0]
         self._client.metrics.last_contact.labels(self._resource.label).set(self._clock().timestamp())
 
     def _failed(self, error: KubeError) -> None:
         """Log a failure once, not at every attempt."""
-        if str(error) != self._failure:
+        if str(error) != str(self.error):
             log.warning("cache of %s is stale: %s", self._resource.label, error)
-            self._failure = str(error)
+            self._blame(error)
+
+    def _blame(self, error: KubeError | None) -> None:
+        if error is self.error:
+            return
+        self.error = error
+        if self._on_error is not None:
+            self._on_error()
+
+
+def informers(
+    client: KubeClient, resource: Resource, namespaces: Sequence[str], on_change: Callable[[Change], None]
+) -> tuple[Informer, ...]:
+    """Return an informer for each namespace, for who has rights in these alone; (): one of all of them."""
+    return tuple(
+        Informer(client, resource, namespace=namespace, on_change=on_change)
+        for namespace in namespaces or (None,)
+    )
 
 
 def _version(obj: Object) -> str:

@@ -1,142 +1,227 @@
-"""Leader election by a Lease, on `kubernetes.aio.leaderelection`. Who loses it must end its process."""
+"""Leader election by a Lease. Who loses it must end its process.
+
+A leader acts until `renew_s` after it *sent* its last renewal that succeeded; a follower takes over no sooner
+than `duration_s` after it *saw* that renewal. Both go by their own monotonic clock, so no two act at a time
+as long as clocks run equally fast, also where a process was frozen or cut off. What was on its way meanwhile
+is held off by resourceVersions.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
+import time
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
-
-import aiohttp
-from kubernetes.aio.client import ApiException, V1Lease, V1LeaseSpec, V1ObjectMeta
-from kubernetes.aio.leaderelection.electionconfig import Config
-from kubernetes.aio.leaderelection.leaderelection import LeaderElection
-from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
+from typing import TYPE_CHECKING, Any, Final
 
 from pointsman.clock import system_clock
-from pointsman.kube.errors import KubeError
+from pointsman.kube.errors import AlreadyExists, Conflict, KubeError, NotFound
 from pointsman.kube.resources import LEASES
 
 if TYPE_CHECKING:
-    from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRecord
+    from collections.abc import Callable
 
-    from pointsman.kube.client import KubeClient
+    from pointsman.kube.client import KubeClient, Object
 
 log = logging.getLogger(__name__)
 
-CALL_S = 5.0
-"""Deadline of one read or write of the Lease; the election itself repeats them."""
+CALL_S: Final = 5.0
+"""Longest deadline of one read or write of the Lease."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Who competes for which Lease. Seconds: `duration_s` > `renew_s` > 1.2 × `retry_s`."""
+    """Who competes for which Lease. Seconds: `duration_s` > `renew_s` > 2 × `retry_s`."""
 
     namespace: str
     name: str
     identity: str
-    duration_s: int = 15
-    """A follower takes over this long after the last sign of life."""
-    renew_s: float = 10.0
-    """A leader that could not renew for this long gives up: before another can take over."""
-    retry_s: float = 2.0
+    duration_s: int = 10
+    """A follower takes over this long after the last sign of life that it saw."""
+    renew_s: float = 6.5
+    """A leader that could not renew for this long stops acting: before another can take over."""
+    retry_s: float = 1.3
+    """Between renewals, and between a follower's looks."""
+
+    @property
+    def call_s(self) -> float:
+        """Deadline of one read or write of the Lease: within `renew_s` there is time for another."""
+        return min(CALL_S, self.renew_s / 2)
+
+    @classmethod
+    def of(cls, namespace: str, name: str, identity: str, duration_s: float) -> Terms:
+        """Return the terms for a Lease of this duration, 3 s at least."""
+        duration = max(3, round(duration_s))
+        # often enough that a few renewals may fail, and that nobody waits long after a failed look
+        retry_s = min(2.0, max(0.5, duration / 7.5))
+        return cls(namespace, name, identity, duration, duration * 2 / 3, retry_s)
 
 
-class _Lock(LeaseLock):  # type: ignore[misc] # the library has no type information
-    """The library's Lease lock, with deadlines, and with lost connections as failures to be repeated."""
-
-    duration_s: int
-
-    async def get(self, name: str, namespace: str) -> tuple[bool, Any]:
-        """Return (True, record) or (False, ApiException)."""
-        try:
-            async with asyncio.timeout(CALL_S):
-                found: tuple[bool, Any] = await super().get(name, namespace)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            return False, ApiException(status=0, reason=type(error).__name__)
-        return found
-
-    async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:
-        """Create the Lease (the library's own asks for `pretty=True`, which its client refuses)."""
-        lease = V1Lease(metadata=V1ObjectMeta(name=name), spec=self.update_lease(election_record))
-        return await self._try(self.api_instance.create_namespaced_lease(namespace, lease))
-
-    async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
-        """Replace the Lease; False if somebody else was faster."""
-        return await self._try(super().update(name, namespace, updated_record))
-
-    @staticmethod
-    async def _try(call: Any) -> bool:
-        try:
-            async with asyncio.timeout(CALL_S):
-                return bool(await call)
-        except (ApiException, aiohttp.ClientError, OSError, TimeoutError) as error:
-            log.info("the Lease could not be written: %s", type(error).__name__)
-            return False
-
-    def update_lease(self, leader_election_record: LeaderElectionRecord, current_spec: Any = None) -> Any:
-        """Return the Lease's spec, times in UTC (the library writes local time and calls it UTC)."""
-        spec = current_spec or V1LeaseSpec()
-        now = system_clock().isoformat(timespec="microseconds")
-        if spec.holder_identity != leader_election_record.holder_identity:
-            spec.acquire_time = now
-            spec.lease_transitions = (spec.lease_transitions or 0) + (1 if current_spec else 0)
-        else:
-            spec.acquire_time = _iso(spec.acquire_time) or now
-        spec.holder_identity = leader_election_record.holder_identity
-        spec.lease_duration_seconds = self.duration_s
-        spec.renew_time = now
-        return spec
-
-
-def _iso(moment: Any) -> str | None:
-    """Return a time read from the API as it is written there: always six digits of a second."""
-    return moment.isoformat(timespec="microseconds") if isinstance(moment, datetime) else moment
+class LostError(Exception):
+    """Another process holds the Lease."""
 
 
 class Election:
     """One candidate. `leading` is set when it won; `run` returns when it lost."""
 
-    def __init__(self, client: KubeClient, terms: Terms) -> None:
+    def __init__(
+        self, client: KubeClient, terms: Terms, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._client = client
         self._terms = terms
+        self._monotonic = monotonic
+        self._lease: Object | None = None
+        self._seen_at = 0.0
+        self._renewed_at = float("-inf")
+        self._told = ""
         self.leading = asyncio.Event()
-        lock = _Lock(terms.name, terms.namespace, terms.identity, client.api)
-        lock.duration_s = terms.duration_s
-        self._election = LeaderElection(
-            Config(
-                lock,
-                lease_duration=terms.duration_s,
-                renew_deadline=terms.renew_s,
-                retry_period=terms.retry_s,
-                onstarted_leading=self._won,
-                onstopped_leading=None,
-            )
-        )
 
-    async def run(self) -> None:
-        """Wait for the Lease, lead, and return once it is lost."""
-        try:
-            await self._election.run()
-        finally:
-            self.leading.clear()
+    @property
+    def holder(self) -> str:
+        """Who was last seen to hold the Lease; empty: nobody, or not known."""
+        return str(self._spec.get("holderIdentity") or "")
 
     @property
     def standing_by(self) -> bool:
         """Tell whether somebody else is known to lead."""
-        record = self._election.observed_record
-        return not self.leading.is_set() and record is not None and record.holder_identity is not None
+        return not self.leading.is_set() and bool(self.holder)
 
-    async def _won(self) -> None:
-        log.info("leading", extra={"lease": f"{self._terms.namespace}/{self._terms.name}"})
-        self.leading.set()
+    def may_act(self) -> bool:
+        """Tell whether this process may begin something now: it leads, and no other can."""
+        return self.leading.is_set() and self._monotonic() < self._renewed_at + self._terms.renew_s
+
+    def may_write_s(self) -> float:
+        """Return for how long what begins now may be under way, in seconds; 0: it must not begin."""
+        if not self.may_act():
+            return 0.0
+        return max(0.0, self._renewed_at + self._terms.duration_s - self._monotonic())
+
+    async def run(self) -> None:
+        """Wait for the Lease, lead, and return once it is lost."""
+        try:
+            await self._acquire()
+            log.info("leading", extra={"lease": f"{self._terms.namespace}/{self._terms.name}"})
+            self.leading.set()
+            await self._keep()
+        finally:
+            self.leading.clear()
 
     async def release(self) -> None:
         """Give the Lease back, so that a follower need not wait. Call after `run` was cancelled."""
-        with suppress(KubeError):
-            lease = await self._client.get(LEASES, self._terms.name, self._terms.namespace)
-            if lease["spec"].get("holderIdentity") == self._terms.identity:
-                lease["spec"]["holderIdentity"] = None
-                await self._client.replace(LEASES, lease)  # with its resourceVersion: never over another's
+        with suppress(KubeError, TimeoutError):
+            async with asyncio.timeout(CALL_S):
+                lease = await self._client.get(LEASES, self._terms.name, self._terms.namespace)
+                if lease["spec"].get("holderIdentity") == self._terms.identity:
+                    lease["spec"]["holderIdentity"] = None
+                    # with its resourceVersion: never over another's
+                    await self._client.replace(LEASES, lease)
+
+    # -- following -------------------------------------------------------------------------------------------
+
+    async def _acquire(self) -> None:
+        """Return once the Lease is ours."""
+        while True:
+            try:
+                async with asyncio.timeout(self._terms.call_s):
+                    await self._look()
+                    if self._wait_s() <= 0:
+                        await self._take()
+                        return
+            except (KubeError, TimeoutError) as error:
+                self._failed(error)
+                pause = self._terms.retry_s
+            else:
+                pause = min(self._terms.retry_s, max(0.0, self._wait_s()))
+            # later, never sooner, and not all followers at once
+            await asyncio.sleep(pause * random.uniform(1.0, 1.1))  # noqa: S311 - jitter
+
+    async def _look(self) -> None:
+        """Read the Lease; whatever is new in it is a sign of life."""
+        try:
+            found = await self._client.get(LEASES, self._terms.name, self._terms.namespace)
+        except NotFound:
+            self._lease = None
+            return
+        self._see(found)
+
+    def _wait_s(self) -> float:
+        """Return the seconds until the Lease may be taken."""
+        if self.holder in {"", self._terms.identity}:
+            return 0.0
+        # what its holder promised counts, not what we would
+        promised = float(self._spec.get("leaseDurationSeconds") or self._terms.duration_s)
+        return self._seen_at + promised - self._monotonic()
+
+    def _see(self, lease: Object) -> None:
+        if self._lease is None or _version(lease) != _version(self._lease):
+            self._seen_at = self._monotonic()
+        self._lease, self._told = lease, ""
+
+    # -- leading ---------------------------------------------------------------------------------------------
+
+    async def _keep(self) -> None:
+        """Renew until another holds the Lease, or until it could not be renewed for too long."""
+        while self.may_act():
+            await asyncio.sleep(min(self._terms.retry_s, max(0.0, self._left_s())))
+            try:
+                async with asyncio.timeout(min(self._terms.call_s, max(0.0, self._left_s()))):
+                    await self._renew()
+            except LostError:
+                log.warning("%s holds the Lease now", self.holder)
+                return
+            except (KubeError, TimeoutError) as error:
+                self._failed(error)
+
+    def _left_s(self) -> float:
+        return self._renewed_at + self._terms.renew_s - self._monotonic()
+
+    async def _renew(self) -> None:
+        """Write a sign of life over the last one; `LostError` if it is not ours that is there."""
+        try:
+            await self._take()
+        except (Conflict, NotFound):
+            # an answer that was lost, somebody's label, or another leader
+            await self._look()
+            if self.holder != self._terms.identity:
+                raise LostError from None
+            await self._take()
+
+    async def _take(self) -> None:
+        """Write ourselves into the Lease, on the version that we know. `KubeError`."""
+        sent_at, now = self._monotonic(), system_clock().isoformat(timespec="microseconds")
+        known = self._spec
+        ours = known.get("holderIdentity") == self._terms.identity
+        spec = known | {
+            "holderIdentity": self._terms.identity,
+            "leaseDurationSeconds": self._terms.duration_s,
+            "acquireTime": known.get("acquireTime") if ours else now,
+            "renewTime": now,
+            "leaseTransitions": int(known.get("leaseTransitions") or 0) + (0 if ours or not known else 1),
+        }
+        if self._lease is None:
+            body = {"metadata": {"name": self._terms.name}, "spec": spec}
+            try:
+                written = await self._client.create(LEASES, body, self._terms.namespace)
+            except AlreadyExists as error:
+                raise Conflict("create the Lease", error.status, error.reason, error.message) from error
+        else:
+            written = await self._client.replace(LEASES, self._lease | {"spec": spec})
+        self._see(written)
+        self._renewed_at = sent_at
+
+    @property
+    def _spec(self) -> dict[str, Any]:
+        return dict((self._lease or {}).get("spec") or {})
+
+    def _failed(self, error: Exception) -> None:
+        """Log a failure once, not at every attempt."""
+        words = f"{type(error).__name__}: {error}"
+        if words != self._told:
+            log.info("the Lease could not be written or read: %s", words)
+            self._told = words
+
+
+def _version(lease: Object) -> str:
+    return str(lease["metadata"].get("resourceVersion", ""))

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from pointsman import install
 from pointsman.api.v1alpha1.meta import seconds
 from pointsman.contract import ALWAYS_STRONG
 from pointsman.plan.types import ArmPlan, ClassifierPlan, Endpoint, SecretName, TierPlan, TritonPlan
+from pointsman.pools import place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pointsman.api.v1alpha1 import RoutingPolicy, RoutingPolicyRevision
-    from pointsman.api.v1alpha1.routing_policy import Triton
     from pointsman.api.v1alpha1.strategy import Classifier
     from pointsman.api.v1alpha1.tiers import Tier
 
@@ -33,14 +34,23 @@ def always_strong_arm(policy: RoutingPolicy, weight_permille: int) -> ArmPlan:
     return ArmPlan(revision=ALWAYS_STRONG, weight_permille=weight_permille, tiers=(strong,))
 
 
-def revision_arm(policy: RoutingPolicy, revision: RoutingPolicyRevision, weight_permille: int) -> ArmPlan:
-    """Return a revision's arm: its own tiers and rules, with the policy's current keys and Triton."""
+def revision_arm(
+    policy: RoutingPolicy,
+    revision: RoutingPolicyRevision,
+    weight_permille: int,
+    system_namespace: str = install.SYSTEM_NAMESPACE,
+) -> ArmPlan:
+    """Return a revision's arm: its own tiers and rules, with the policy's current keys and Triton.
+
+    `system_namespace` is where the pools of managed Tritons lie.
+    """
     spec = revision.spec
     tiers = tuple(tier_plan(tier, policy) for tier in spec.tiers)
     names = {tier.name for tier in tiers}
     classifier, pinned = None, None
     if spec.strategy.classifier is not None:
-        classifier = _classifier(spec.strategy.classifier, policy.spec.triton or spec.triton)
+        triton = _triton(policy, revision, system_namespace)
+        classifier = _classifier(spec.strategy.classifier, triton)
         _known("perIntent", (tier for _, tier in classifier.per_intent), names)
         _known("thresholds", (tier for tier, _ in classifier.thresholds), names)
         order = {tier.name: i for i, tier in enumerate(tiers)}
@@ -87,12 +97,21 @@ def tier_plan(tier: Tier, policy: RoutingPolicy) -> TierPlan:
     )
 
 
-def _classifier(classifier: Classifier, triton: Triton | None) -> ClassifierPlan:
-    if triton is None:
-        raise PlanError("triton: a Classifier needs a Triton to run on; set triton.external.urls")
+def _triton(policy: RoutingPolicy, revision: RoutingPolicyRevision, system_namespace: str) -> TritonPlan:
+    """Return the servers that are asked now: a new place only once it holds what traffic needs."""
+    triton = place.in_force(policy, revision.spec)
+    if triton is not None and triton.managed is not None:
+        return TritonPlan((place.pool_address(triton.managed.pool, system_namespace),))
+    if triton is not None and triton.external is not None:
+        return TritonPlan(tuple(sorted(_address(url) for url in triton.external.urls)))
+    words = "a Classifier needs a Triton to run on; set triton.managed: {} or triton.external.urls"
+    raise PlanError(f"triton: {words}")
+
+
+def _classifier(classifier: Classifier, triton: TritonPlan) -> ClassifierPlan:
     return ClassifierPlan(
         model=f"pm-{classifier.artifact.sha256}",
-        triton=TritonPlan(tuple(sorted(_address(url) for url in triton.external.urls))),
+        triton=triton,
         deadline_ms=_ms(classifier.deadline or _DEADLINE),
         thresholds=tuple((t.tier, t.min_score_permille) for t in classifier.thresholds),
         per_intent=tuple(sorted((r.intent, r.tier) for r in classifier.per_intent)),

@@ -157,11 +157,45 @@ class PolicyPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateName:
+    """A Secret of type kubernetes.io/tls. Its bytes travel beside the plan, by SDS."""
+
+    namespace: str
+    name: str
+
+    @property
+    def resource(self) -> str:
+        """Name of the SDS resource; no tier's key is named so, as no namespace has a colon."""
+        return f"certificate:{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerPlan:
+    """A port that clients connect to."""
+
+    name: str
+    port: int
+    """What Envoy binds; the Service maps the port that clients know to it."""
+    certificates: tuple[CertificateName, ...] = ()
+    """HTTPS with these, chosen by SNI, the first where none fits; without any: plain HTTP."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrontPlan:
+    """What a RoutingGateway says of its Envoys. `body_limit` in bytes."""
+
+    listeners: tuple[ListenerPlan, ...]
+    body_limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayPlan:
     """Everything that the Envoys with `node.cluster == gateway` shall serve, sorted by policy key."""
 
     gateway: str
     policies: tuple[PolicyPlan, ...]
+    front: FrontPlan | None = None
+    """None: one listener, where the xds server was told to have it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from pointsman.plan.types import SecretName
+from pointsman.plan.types import CertificateName, SecretName
 
 if TYPE_CHECKING:
     from pointsman.plan.build import BuildResult
@@ -18,7 +18,7 @@ def plan_view(result: BuildResult) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, SecretName):
+    if isinstance(value, SecretName | CertificateName):
         return value.resource
     if is_dataclass(value):
         every = {field.name: _plain(getattr(value, field.name)) for field in fields(value)}

@@ -76,11 +76,14 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """A model on one Triton server."""
+    """A model on one Triton server, or on a TritonPool as a whole."""
 
     url: str
+    """Its place: `http://HOST:PORT`, or `pool://NAME`."""
     phase: Phase
     message: str = ""
+    reason: ClassifierReadyReason | None = None
+    """What is known of the cause, where the phase alone does not say it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,9 @@ class Classifier:
     source: Source
     artifact: Artifact
     replicas: tuple[Replica, ...]
+    """At the place that the spec wants."""
+    elsewhere: tuple[Replica, ...] = ()
+    """At the place that is asked until that one is ready, where it is another one."""
 
 
 @dataclass(frozen=True, slots=True)

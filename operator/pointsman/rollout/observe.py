@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from pointsman.pools import place
 from pointsman.rollout.observation import Classifier, Kept, Observation, Source, Stray
 from pointsman.rollout.question import question
 from pointsman.rollout.revisions import desired_name, revision_spec
@@ -46,6 +47,10 @@ class World(Protocol):
 
     def replica(self, url: str, sha256: str) -> Replica:
         """Return what is known of a bundle's model on a Triton server."""
+        ...
+
+    def pooled(self, pool: str, source: Source) -> Replica:
+        """Return what is known of a bundle's model on a TritonPool as a whole."""
         ...
 
     def programmed(self, policy: RoutingPolicy) -> tuple[Programmed, Refusal | None]:
@@ -104,10 +109,16 @@ def classifier_of(policy: RoutingPolicy, spec: RoutingPolicyRevisionSpec, world:
     if current is not None and current.artifact.sha256 == artifact.sha256:
         artifact = current.artifact
     source = Source(policy.metadata.namespace, artifact.uri, artifact.sha256)
-    triton = policy.spec.triton or spec.triton
-    urls = triton.external.urls if triton else []
+    wanted, present = place.wanted(policy, spec), place.in_force(policy, spec)
+    others = () if present == wanted else place.places(present)
     return Classifier(
         source=source,
         artifact=world.artifact(source),
-        replicas=tuple(world.replica(url, source.sha256) for url in urls),
+        replicas=tuple(_replica(where, source, world) for where in place.places(wanted)),
+        elsewhere=tuple(_replica(where, source, world) for where in others),
     )
+
+
+def _replica(where: str, source: Source, world: World) -> Replica:
+    pool = place.pool_of(where)
+    return world.replica(where, source.sha256) if pool is None else world.pooled(pool, source)

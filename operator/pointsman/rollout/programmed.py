@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from pointsman.api.conditions import AcceptedReason, ProgrammedReason, find
@@ -19,7 +19,17 @@ Traffic = tuple[tuple[str, int], ...]
 
 _STRONG: Final[Traffic] = ((ALWAYS_STRONG, 1000),)
 _REFUSALS: Final = {reason.value: reason for reason in AcceptedReason if reason.status == "False"}
+_XDS_REFUSALS: Final = (
+    AcceptedReason.HOST_CONFLICT,
+    AcceptedReason.GATEWAY_NOT_FOUND,
+    AcceptedReason.NAMESPACE_NOT_ALLOWED,
+    AcceptedReason.TIER_HOST_NOT_ALLOWED,
+    AcceptedReason.SECRET_FORBIDDEN,
+)
+"""What nobody but an xds server knows, and what does not pass by itself while it is away."""
 _TROUBLE: Final = frozenset({ProgrammedReason.QUARANTINED, ProgrammedReason.REVISION_NOT_FOUND})
+_PASSING: Final = frozenset({ProgrammedReason.PENDING, ProgrammedReason.NO_ENVOY})
+"""What is said for a moment while Envoys go from one xds server to another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,49 @@ def programmed(policy: RoutingPolicy, reports: Sequence[Report]) -> tuple[Progra
     return next((v for v in verdicts if v.reason != ProgrammedReason.ACKNOWLEDGED), verdicts[0]), None
 
 
+@dataclass(slots=True)
+class _Known:
+    what: tuple[object, ...]
+    lost_at: float | None = None
+
+
+@dataclass(slots=True)
+class Steady:
+    """Remembers what was acknowledged: while only servers change, it holds for `grace_s`. Pure.
+
+    An Envoy keeps what it has when its server goes, and acknowledges it anew to the next one. Never held is
+    what nothing was acknowledged about: another generation, other traffic, a rollout's next step.
+    """
+
+    grace_s: float
+    _known: dict[str, _Known] = field(default_factory=dict)
+
+    def __call__(self, policy: RoutingPolicy, found: Programmed, now: float) -> tuple[Programmed, float]:
+        """Return what to believe at `now` (s), and for how long at most: 0, if it may be for ever."""
+        rollout = policy.status.rollout
+        step = (rollout.id, len(rollout.steps)) if rollout is not None else ()
+        what = (policy.metadata.uid, policy.metadata.generation, traffic_in_force(policy), step)
+        if found.reason == ProgrammedReason.ACKNOWLEDGED:
+            self._known[policy.key] = _Known(what)
+            return found, 0.0
+        known = self._known.get(policy.key)
+        if known is None:
+            return found, 0.0
+        if known.what != what or found.reason not in _PASSING:
+            self.forget(policy.key)
+            return found, 0.0
+        known.lost_at = now if known.lost_at is None else known.lost_at
+        left = known.lost_at + self.grace_s - now
+        if left <= 0:
+            self.forget(policy.key)
+            return found, 0.0
+        return Programmed(ProgrammedReason.ACKNOWLEDGED), left
+
+    def forget(self, key: str) -> None:
+        """Forget a policy."""
+        self._known.pop(key, None)
+
+
 def _verdict(policy: RoutingPolicy, report: Report) -> Programmed:
     entry = report.entry
     if entry is None or entry.generation < policy.metadata.generation:
@@ -104,10 +157,9 @@ def _remembered(policy: RoutingPolicy) -> Programmed | None:
 
 
 def _known_refusal(policy: RoutingPolicy) -> Refusal | None:
-    """Return the conflict that was last heard of for this very spec, while nobody can be asked."""
+    """Return what xds servers last had against this very spec, while nobody can be asked."""
     accepted = find(policy.status.conditions, "Accepted")
-    if accepted is None or accepted.reason != AcceptedReason.HOST_CONFLICT:
+    reason = next((each for each in _XDS_REFUSALS if accepted is not None and each == accepted.reason), None)
+    if accepted is None or reason is None or accepted.observed_generation != policy.metadata.generation:
         return None
-    if accepted.observed_generation != policy.metadata.generation:
-        return None
-    return Refusal(AcceptedReason.HOST_CONFLICT, accepted.message)
+    return Refusal(reason, accepted.message)

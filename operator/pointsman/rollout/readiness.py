@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pointsman.api.conditions import ClassifierReadyReason, ConditionType, find
 from pointsman.contract import ALWAYS_STRONG
+from pointsman.pools import place
 from pointsman.rollout.observation import Phase
 
 if TYPE_CHECKING:
@@ -42,19 +43,21 @@ def _of_stable(o: Observation) -> Readiness:
     if o.stable_classifier is None:
         words = f"{o.policy.status.stable_revision or ALWAYS_STRONG}, in force, asks no classifier"
         return Readiness(ClassifierReadyReason.NOT_NEEDED, words)
-    return _worst_replica(o.stable_classifier) or _loaded(o.stable_classifier)
+    worst = _worst_replica(o.stable_classifier.replicas)
+    return _moving(worst, o.stable_classifier) or _loaded(o.stable_classifier)
 
 
 def _of_desired(o: Observation) -> Readiness:
     if o.classifier is None:
         words = f"spec.strategy.type {o.policy.spec.strategy.type} asks no classifier"
         return Readiness(ClassifierReadyReason.NOT_NEEDED, words)
-    worst = _worst_replica(o.classifier)
+    worst = _worst_replica(o.classifier.replicas)
     if o.promoted:
         # It was checked before it took traffic; its bundle may be gone from where it came from.
         unasked = worst is not None and any(r.phase == Phase.UNKNOWN for r in o.classifier.replicas)
-        return (_remembered(o) if unasked else None) or worst or _loaded(o.classifier)
-    return _of_candidate(o, o.classifier, worst)
+        return (_remembered(o) if unasked else None) or _moving(worst, o.classifier) or _loaded(o.classifier)
+    # a candidate may be asked at either place, until the new one holds all that traffic needs
+    return _of_candidate(o, o.classifier, worst or _worst_replica(o.classifier.elsewhere))
 
 
 def _of_candidate(o: Observation, classifier: Classifier, worst: Readiness | None) -> Readiness:
@@ -116,14 +119,30 @@ _REASONS = {
 """Worst first."""
 
 
-def _worst_replica(classifier: Classifier) -> Readiness | None:
+def moves(classifier: Classifier | None) -> bool:
+    """Tell whether a classifier can be asked at the place that the spec wants."""
+    return classifier is None or _worst_replica(classifier.replicas) is None
+
+
+def _moving(worst: Readiness | None, classifier: Classifier) -> Readiness | None:
+    """Add to what is wrong at the place that the spec wants where requests are classified meanwhile."""
+    if worst is None or not classifier.elsewhere:
+        return worst
+    where = ", ".join(place.shown(replica.url) for replica in classifier.elsewhere)
+    return Readiness(worst.reason, f"{worst.message}; requests are classified by {where} until then")
+
+
+def _worst_replica(replicas: tuple[Replica, ...]) -> Readiness | None:
     """Return why the classifier is not ready on all replicas, told by the worst kind of trouble."""
     for phase, reason in _REASONS.items():
-        affected = [replica for replica in classifier.replicas if replica.phase == phase]
+        affected = [replica for replica in replicas if replica.phase == phase]
         if affected:
-            ready = sum(replica.phase == Phase.READY for replica in classifier.replicas)
-            words = f"ready on {ready} of {len(classifier.replicas)} Triton replicas; {_told(affected[0])}"
-            return Readiness(reason, words)
+            first = affected[0]
+            if place.pool_of(first.url) is not None:
+                return Readiness(first.reason or reason, f"{place.shown(first.url)}: {first.message}")
+            ready = sum(replica.phase == Phase.READY for replica in replicas)
+            words = f"ready on {ready} of {len(replicas)} Triton replicas; {_told(first)}"
+            return Readiness(first.reason or reason, words)
     return None
 
 
@@ -139,7 +158,7 @@ def _told(replica: Replica) -> str:
 
 
 def _loaded(classifier: Classifier) -> Readiness:
-    words = f"loaded on {', '.join(replica.url for replica in classifier.replicas)}"
+    words = f"loaded on {', '.join(place.shown(replica.url) for replica in classifier.replicas)}"
     return Readiness(ClassifierReadyReason.LOADED, words)
 
 
@@ -147,5 +166,5 @@ def _stable_is_lost(o: Observation) -> str:
     """Say that the revision in force lacks its classifier somewhere, while another one is on its way."""
     if o.stable_classifier is None:
         return ""
-    worst = _worst_replica(o.stable_classifier)
+    worst = _worst_replica(o.stable_classifier.elsewhere or o.stable_classifier.replicas)
     return f"{o.policy.status.stable_revision}, in force: {worst.message}" if worst else ""

@@ -11,6 +11,7 @@ from pointsman.api.conditions import (
     set_condition,
     summarize,
 )
+from pointsman.rollout.placing import place_in_force
 from pointsman.rollout.readiness import readiness
 
 if TYPE_CHECKING:
@@ -55,7 +56,11 @@ def next_status(o: Observation, decision: Decision, now: datetime) -> RoutingPol
         (decision.reason, decision.message),
     ]
     conditions = _conditions(o.policy.status.conditions, found, generation, now)
-    changed: dict[str, object] = {"observed_generation": generation, "conditions": conditions}
+    changed: dict[str, object] = {
+        "observed_generation": generation,
+        "conditions": conditions,
+        "triton": place_in_force(o),
+    }
     if status.step is not None:
         changed["step"] = status.step.model_copy(update={"weight_permille": candidates_share(status)})
     return status.model_copy(update=changed)

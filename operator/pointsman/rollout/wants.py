@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pointsman.rollout.readiness import bundle_mismatch
@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """A bundle that must be loaded on a Triton server."""
+    """A bundle that must be loaded on a Triton server, or on every one of a TritonPool."""
 
     url: str
+    """`http://HOST:PORT`, or `pool://NAME`."""
     source: Source
     proven: bool
     """It has served before: that the server calls it ready is enough. Otherwise it is probed first."""
+    traffic: bool = False
+    """Requests are classified by it now: a new Triton takes none before it holds it."""
 
 
 def wants(o: Observation) -> frozenset[Want]:
@@ -27,6 +30,20 @@ def wants(o: Observation) -> frozenset[Want]:
     At most one for each server and digest: revisions that share a bundle share the model. A revision that
     failed is not loaded, unless somebody says Retry.
     """
+    routed = _routed(o)
+    return frozenset(
+        replace(want, traffic=True) if want.source.sha256 in routed else want for want in _wanted(o)
+    )
+
+
+def _routed(o: Observation) -> frozenset[str]:
+    """Return the digests of the classifiers that requests are sent to now."""
+    arms = {share.revision for share in o.policy.status.traffic if share.weight_permille > 0}
+    classifiers = (kept.spec.strategy.classifier for kept in o.kept if kept.name in arms)
+    return frozenset(classifier.artifact.sha256 for classifier in classifiers if classifier is not None)
+
+
+def _wanted(o: Observation) -> frozenset[Want]:
     standing = _of(o.stable_classifier, proven=True)
     for warm in o.warm_classifiers:
         standing |= _of(warm, proven=True)
@@ -53,4 +70,5 @@ def _tried(o: Observation) -> bool:
 def _of(classifier: Classifier | None, *, proven: bool) -> frozenset[Want]:
     if classifier is None:
         return frozenset()
-    return frozenset(Want(replica.url, classifier.source, proven) for replica in classifier.replicas)
+    replicas = (*classifier.replicas, *classifier.elsewhere)
+    return frozenset(Want(replica.url, classifier.source, proven) for replica in replicas)

@@ -6,6 +6,8 @@ import asyncio
 import json
 import random
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -19,7 +21,7 @@ from tritonclient.utils import InferenceServerException
 from pointsman.triton.reply import HEAD_SIZE, ReplyError, decode
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from pointsman.triton.repository import Probe
 
@@ -29,6 +31,7 @@ LOOK_S: Final = 3.0
 LOAD_S: Final = 60.0
 PROBE_S: Final = 5.0
 OK: Final = 200
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 ATTEMPTS: Final = 2
 """Attempts of a call that may be repeated (all here but load, which the caller repeats with a back-off)."""
 
@@ -67,8 +70,12 @@ class TritonMetrics:
 class TritonClient:
     """Calls to any number of Triton servers, each named by its URL `http://HOST:PORT`."""
 
-    def __init__(self, metrics: TritonMetrics) -> None:
+    def __init__(
+        self, metrics: TritonMetrics, control: Callable[[], Mapping[str, str]] = lambda: NO_HEADERS
+    ) -> None:
+        """`control`: headers that a Triton with a restricted API demands."""
         self._metrics = metrics
+        self._control = control
         self._clients: dict[str, InferenceServerClient] = {}
         self._raw: aiohttp.ClientSession | None = None
 
@@ -94,7 +101,7 @@ class TritonClient:
         """
 
         async def call(client: InferenceServerClient) -> frozenset[str]:
-            statistics: dict[str, Any] = await client.get_inference_statistics()
+            statistics: dict[str, Any] = await client.get_inference_statistics(headers=dict(self._control()))
             return frozenset(entry["name"] for entry in statistics["model_stats"])
 
         return await self._call(url, "statistics", LOOK_S, call, attempts=ATTEMPTS)
@@ -105,7 +112,8 @@ class TritonClient:
         """Load a model from these files (keys `file:<path>`); returns once it is ready and warm."""
 
         async def call(client: InferenceServerClient) -> None:
-            await client.load_model(model, config=json.dumps(config), files=dict(files))
+            headers = dict(self._control())
+            await client.load_model(model, headers, config=json.dumps(config), files=dict(files))
 
         await self._call(url, "load", LOAD_S, call, attempts=1)
 
@@ -169,7 +177,7 @@ class TritonClient:
         """Unload a model; one that is not there is fine."""
 
         async def call(client: InferenceServerClient) -> None:
-            await client.unload_model(model)
+            await client.unload_model(model, dict(self._control()))
 
         await self._call(url, "unload", LOOK_S, call, attempts=ATTEMPTS)
 

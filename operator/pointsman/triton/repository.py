@@ -43,6 +43,23 @@ PROBE_BODY = json.dumps(
 
 
 @dataclass(frozen=True, slots=True)
+class Instances:
+    """How many processes serve each model: `count`, on the CPU or on each of the first `gpus` GPUs."""
+
+    count: int = 1
+    gpus: int = 0
+
+    def group(self) -> dict[str, Any]:
+        """Return Triton's instance group."""
+        if not self.gpus:
+            return {"kind": "KIND_CPU", "count": self.count}
+        return {"kind": "KIND_GPU", "count": self.count, "gpus": list(range(self.gpus))}
+
+
+ON_CPU = Instances()
+
+
+@dataclass(frozen=True, slots=True)
 class Probe:
     """A request, and what the model must answer to it."""
 
@@ -74,8 +91,8 @@ def probe(bundle: Bundle) -> Probe:
     return Probe(PROBE_BODY, tuple(float(score) for score in scored.scores), scored.intent)
 
 
-def load_config(bundle: Bundle) -> dict[str, Any]:
-    """Return the model's config (config.pbtxt as JSON); it depends on nothing but the bundle."""
+def load_config(bundle: Bundle, instances: Instances = ON_CPU) -> dict[str, Any]:
+    """Return the model's config (config.pbtxt as JSON)."""
     return {
         "backend": "python",
         "max_batch_size": MAX_BATCH,
@@ -84,7 +101,7 @@ def load_config(bundle: Bundle) -> dict[str, Any]:
             {"name": "score", "data_type": "TYPE_FP32", "dims": [len(bundle.tiers)]},
             {"name": "intent", "data_type": "TYPE_STRING", "dims": [1]},
         ],
-        "instance_group": [{"kind": "KIND_CPU", "count": 1}],
+        "instance_group": [instances.group()],
         "dynamic_batching": {
             "default_queue_policy": {
                 "timeout_action": "REJECT",

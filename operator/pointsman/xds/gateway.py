@@ -12,6 +12,7 @@ from pointsman.xds.delta import DeltaStream, Timing
 from pointsman.xds.marks import plans_in
 from pointsman.xds.quarantine import Quarantine, form
 from pointsman.xds.snapshot import inconsistencies
+from pointsman.xds.translate.names import is_front
 from pointsman.xds.types import ROUTE, SECRET, SHORT
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Gateway:
         self._publish()
 
     def refresh(self) -> None:
-        """Send what is served anew: a tier's key has changed."""
+        """Send what is served anew: a tier's key, a certificate or a listener has changed."""
         if self._snapshot is not None:
             self._number = -1
             self._publish()
@@ -158,6 +159,8 @@ class Gateway:
             return None  # one resource of all policies
         named = {name for name in verdict.names if name in (verdict.error or "")}
         refused = named or verdict.names
+        if refused and all(is_front(name) for name in refused):
+            return frozenset()
         target = self._quarantine.target
         found = frozenset(key for key, plan in target.items() if refused & self._compiler.names(plan))
         return found if found or named else None

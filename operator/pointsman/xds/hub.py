@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from pointsman.plan.types import PolicyPlan, SecretName
     from pointsman.xds.delta import Timing
+    from pointsman.xds.front import Front
     from pointsman.xds.gateway import Envoy
     from pointsman.xds.metrics import XdsMetrics
     from pointsman.xds.translate import Options
@@ -36,7 +37,11 @@ class Hub:
         metrics: XdsMetrics,
         changed: Callable[[], None],
         timing: Timing | None = None,
+        *,
+        front_of: Callable[[str], Front | None] = lambda _: None,
     ) -> None:
+        """`front_of` returns what a RoutingGateway says; None: there are none, every name is a gateway."""
+        self._front_of = front_of
         self._options = options
         self._key_of = key_of
         self._metrics = metrics
@@ -48,7 +53,7 @@ class Hub:
     def __getitem__(self, name: str) -> Gateway:
         """Return a gateway, made if there is none yet."""
         if name not in self._gateways:
-            compiler = Compiler(name, self._options, self._key_of)
+            compiler = Compiler(name, self._options, self._key_of, self._front_of)
             self._gateways[name] = Gateway(name, compiler, self._metrics, self._changed, self._timing)
             if self.opened:
                 self._gateways[name].desire({})
@@ -86,8 +91,12 @@ class Hub:
         self[name].desire(plans, urgent, since)
         self._tidy(name)
 
+    def connected(self, name: str) -> bool:
+        """Tell whether an Envoy of a gateway is here."""
+        return name in self._gateways and bool(self._gateways[name].envoys)
+
     def refresh(self) -> None:
-        """Send keys that have changed."""
+        """Send keys, certificates and listeners that have changed."""
         for gateway in self._gateways.values():
             gateway.refresh()
 

@@ -56,6 +56,12 @@ class XdsMetrics:
             registry=registry,
         )
 
+        self.certificates = Gauge(
+            "pointsman_xds_unusable_certificates",
+            "Certificates of listeners that are missing, forbidden or garbled.",
+            registry=registry,
+        )
+
     def forget(self, gateway: str) -> None:
         """Drop a gateway's series."""
         for metric in (self.streams, self.policies, self.quarantined, self.uncompiled):

@@ -56,6 +56,10 @@ class Settings:
     timing: Timing = field(default_factory=Timing)
     quiet_s: float = QUIET_S
     most_s: float = MOST_S
+    system_namespace: str | None = None
+    """Where the RoutingGateways lie; None: whatever a policy names is a gateway, with one listener."""
+    namespaces: tuple[str, ...] = ()
+    """Whose policies are served; empty: of all."""
 
 
 async def run(settings: Settings) -> None:
@@ -92,8 +96,18 @@ async def serve(settings: Settings, registry: CollectorRegistry) -> None:
             for board in touch:
                 board.touch()
 
-        sync = Sync(client, group, changed, quiet_s=settings.quiet_s, most_s=settings.most_s)
-        hub = Hub(settings.options, sync.key, XdsMetrics(registry), changed, settings.timing)
+        sync = Sync(
+            client,
+            group,
+            changed,
+            quiet_s=settings.quiet_s,
+            most_s=settings.most_s,
+            system_namespace=settings.system_namespace,
+            namespaces=settings.namespaces,
+        )
+        metrics = XdsMetrics(registry)
+        metrics.certificates.set_function(lambda: sync.unusable_certificates)
+        hub = Hub(settings.options, sync.key, metrics, changed, settings.timing, front_of=sync.front)
         board = StateBoard(lambda: sync.state(hub), round(system_clock().timestamp() * 1000))
         touch.append(board)
         group.create_task(board.run(), name="state")

@@ -10,24 +10,34 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from pointsman import install
 from pointsman.api.conditions import AcceptedReason
 from pointsman.api.v1alpha1 import RoutingPolicy, RoutingPolicyRevision
-from pointsman.kube.informer import Change, Informer
+from pointsman.kube.informer import Change, informers
 from pointsman.kube.resources import POLICIES, REVISIONS
 from pointsman.plan.build import BuildResult, build
-from pointsman.plan.types import Finding
+from pointsman.plan.types import Finding, FrontPlan
 from pointsman.xds.coalesce import MOST_S, QUIET_S, Coalescer
-from pointsman.xds.secrets import SecretCache
+from pointsman.xds.front import Front
+from pointsman.xds.gateways import Gateways
+from pointsman.xds.secrets import SecretCache, allowing
 from pointsman.xds.translate import secret_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from pointsman.kube.client import KubeClient
     from pointsman.plan.types import GatewayPlan, PolicyPlan, SecretName
     from pointsman.xds.hub import Hub
 
 log = logging.getLogger(__name__)
+
+_LEAVING_S = 1.0
+"""How often it is looked whether the Envoys of a deleted gateway have gone."""
+_SHOWN = 3
+"""Most Secrets that a message has commands for."""
+_NOTHING = Front(FrontPlan((), 2**24), {})
+"""What the Envoys of a gateway that nobody knows show: no listener."""
 
 
 class Sync:
@@ -41,13 +51,23 @@ class Sync:
         *,
         quiet_s: float = QUIET_S,
         most_s: float = MOST_S,
+        system_namespace: str | None = None,
+        namespaces: Sequence[str] = (),
     ) -> None:
+        """With `system_namespace`, gateways are the RoutingGateways in it, and no others.
+
+        `namespaces`: whose policies are served; empty: of all.
+        """
         self._group = group
         self._changed = changed
         self._coalescing = quiet_s, most_s
-        self._policies = Informer(client, POLICIES, on_change=self._policy)
-        self._revisions = Informer(client, REVISIONS, on_change=self._revision)
+        self._policies = informers(client, POLICIES, namespaces, self._policy)
+        self._revisions = informers(client, REVISIONS, namespaces, self._revision)
         self._secrets = SecretCache(client, group, self._secret)
+        self._gateways: Gateways | None = None
+        if system_namespace is not None:
+            self._gateways = Gateways(client, group, system_namespace, self._secrets, self._touch)
+        self._fronts: dict[str, Front] = {}
         self._wake = asyncio.Event()
         self._stale = self._new_keys = False
         self._touched_at: float | None = None
@@ -63,6 +83,15 @@ class Sync:
     def key(self, name: SecretName) -> bytes:
         """Return a tier's key; empty if there is none."""
         return self._secrets.value(name) or b""
+
+    def front(self, gateway: str) -> Front | None:
+        """Return what a gateway's Envoys show; None where there are no RoutingGateways."""
+        return None if self._gateways is None else self._fronts.get(gateway, _NOTHING)
+
+    @property
+    def unusable_certificates(self) -> int:
+        """Number of certificates of listeners that are missing, forbidden or garbled."""
+        return self._gateways.troubled if self._gateways is not None else 0
 
     # -- the caches' news ------------------------------------------------------------------------------------
 
@@ -101,16 +130,17 @@ class Sync:
 
     async def run(self, hub: Hub) -> None:
         """Serve nothing before everything is known; from then on follow every change."""
-        for informer in (self._policies, self._revisions):
+        for informer in (*self._policies, *self._revisions):
             self._group.create_task(informer.run())
-        for informer in (self._policies, self._revisions):
+        for informer in (*self._policies, *self._revisions):
             await informer.synced.wait()
+        if self._gateways is not None:
+            await self._gateways.sync()
         self._rebuild(hub)
-        while not all(
-            self._secrets.known(name) for plan in self._last.values() for name in secret_names(plan)
-        ):
+        while not self._all_known():
             self._wake.clear()
             await self._wake.wait()
+        self._show(hub)
         self._publish(hub, time.monotonic())
         hub.open()
         self.synced = True
@@ -122,23 +152,42 @@ class Sync:
                 pause = None if due is None else max(0.0, due - time.monotonic())
                 await asyncio.wait_for(self._wake.wait(), pause)
             self._wake.clear()
-            if self._stale:
+            if self._stale or (self._gateways is not None and self._gateways.leaving):
                 self._rebuild(hub)
-            if self._new_keys:
-                self._new_keys = False
+            shown = self._show(hub)
+            if self._new_keys and not shown:
                 hub.refresh()
+            self._new_keys = False
             self._publish(hub, time.monotonic())
+
+    def _all_known(self) -> bool:
+        keys = [name for plan in self._last.values() for name in secret_names(plan)]
+        certificates = self._gateways.certificates() if self._gateways is not None else ()
+        return all(self._secrets.known(name) for name in (*keys, *certificates))
+
+    def _show(self, hub: Hub) -> bool:
+        """Have Envoys show what RoutingGateways and certificates say now; tell whether that is new."""
+        if self._gateways is None:
+            return False
+        self._gateways.read_certificates()
+        before, self._fronts = self._fronts, self._gateways.shown()
+        if before == self._fronts:
+            return False
+        hub.refresh()
+        return True
 
     def _rebuild(self, hub: Hub) -> None:
         """Plan everything anew. Cheap: it is arithmetic on some hundred small values."""
         self._stale = False
         before = self._built.gateways
-        self._built = build(list(self._parsed.values()), self._frozen, self._last)
+        fleet = self._gateways.fleet(hub.connected) if self._gateways is not None else None
+        self._built = build(list(self._parsed.values()), self._frozen, self._last, fleet)
         gateways = self._built.gateways
         self._last = {plan.key: plan for gateway in gateways.values() for plan in gateway.policies}
         # What is served now may be an older plan with a key of its own.
         plans = (*self._last.values(), *hub.plans())
-        self._secrets.need(name for plan in plans for name in secret_names(plan))
+        keys = [name for plan in plans for name in secret_names(plan)]
+        self._secrets.need([*keys, *(self._gateways.certificates() if self._gateways is not None else ())])
         since, self._touched_at = self._touched_at, None
         for name in gateways.keys() | before.keys():
             if since is not None and gateways.get(name) != before.get(name):
@@ -169,7 +218,10 @@ class Sync:
         return ready
 
     def _due(self) -> float | None:
-        return min((c.due for c in self._coalescers.values() if c.due is not None), default=None)
+        due = [c.due for c in self._coalescers.values() if c.due is not None]
+        if self._gateways is not None and self._gateways.leaving:
+            due.append(time.monotonic() + _LEAVING_S)
+        return min(due, default=None)
 
     # -- what is so ------------------------------------------------------------------------------------------
 
@@ -179,23 +231,40 @@ class Sync:
             return {"synced": False, "gateways": {}}
         gateways = hub.state()
         for plan in self._last.values():
-            missing = [
-                n for n in secret_names(plan) if self._secrets.known(n) and self._secrets.value(n) is None
-            ]
-            if missing:
-                first = min(missing, key=lambda n: n.resource)
-                words = (
-                    f"tiers: Secret {first.namespace}/{first.name} has no key {first.key}, or is not there; "
-                    "create it, until then the tier answers 401"
-                )
-                self._note(gateways, Finding(plan.key, AcceptedReason.SECRET_NOT_FOUND, words))
+            wanting = self._wanting(plan)
+            if wanting is not None:
+                self._note(gateways, wanting)
+        for name, listeners in (self._gateways.state() if self._gateways is not None else {}).items():
+            gateways.setdefault(name, {"envoys": 0, "policies": {}})["listeners"] = listeners
         for finding in (*self._built.findings, *self._broken.values()):
             self._note(gateways, finding)
         return {"synced": True, "gateways": gateways}
 
+    def _wanting(self, plan: PolicyPlan) -> Finding | None:
+        """Return what a policy's tiers lack of keys: a right to read them, or the keys."""
+        names = sorted(secret_names(plan), key=lambda n: n.resource)
+        forbidden = [name for name in names if self._secrets.forbidden(name)]
+        if forbidden:
+            secrets = list(dict.fromkeys(name.name for name in forbidden))
+            system = self._gateways.namespace if self._gateways is not None else install.SYSTEM_NAMESPACE
+            command = allowing(plan.namespace, secrets[:_SHOWN], system)
+            which = f"Secret {', '.join(secrets)} of namespace {plan.namespace}"
+            words = f"tiers: {which} may not be read; until it may, the tier answers 401. Allow it: {command}"
+            return Finding(plan.key, AcceptedReason.SECRET_FORBIDDEN, words)
+        missing = [n for n in names if self._secrets.known(n) and self._secrets.value(n) is None]
+        if not missing:
+            return None
+        first = missing[0]
+        words = (
+            f"tiers: Secret {first.namespace}/{first.name} has no key {first.key}, or is not there; "
+            "create it, until then the tier answers 401"
+        )
+        return Finding(plan.key, AcceptedReason.SECRET_NOT_FOUND, words)
+
     def _note(self, gateways: dict[str, Any], finding: Finding) -> None:
         """Put a finding on its policy's entry, made if nothing of it is served."""
-        raw = self._policies.store.get(finding.policy)
+        found = (informer.store.get(finding.policy) for informer in self._policies)
+        raw = next((policy for policy in found if policy is not None), None)
         if raw is None:
             return
         name = str(raw.get("spec", {}).get("gatewayRef", {}).get("name", ""))

@@ -68,7 +68,9 @@ async def test_only_the_evaluators_certificate_opens_it(tmp_path: Path, upstream
             target = "default/a/r1/strong"
             assert (await replay(shadow.address, target, authority, evaluator)).status_code == 200
             for stranger in (None, own):
-                with pytest.raises(httpx.TransportError):
+                with pytest.raises(
+                    (httpx.TransportError, ssl.SSLError)
+                ):  # the alert may come after the request
                     await replay(shadow.address, target, authority, stranger)
             assert len(upstream.received) == 1
 

@@ -9,9 +9,10 @@ from pydantic import ValidationError
 
 from pointsman.api.v1alpha1.cel import seconds
 from pointsman.api.v1alpha1.evaluation import Capture
-from pointsman.api.v1alpha1.routing_policy import Match, TritonExternal
+from pointsman.api.v1alpha1.routing_policy import Match
 from pointsman.api.v1alpha1.strategy import Artifact, Classifier
 from pointsman.api.v1alpha1.tiers import TierEndpoint, TierPrice, TierTimeouts
+from pointsman.api.v1alpha1.triton import TritonExternal
 
 SHA = "0" * 64
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pointsman.controllers.queue import Backoff, QueueCore, WorkQueue
+from pointsman.backoff import Backoff
+from pointsman.controllers.queue import QueueCore, WorkQueue
 from wait import until
 
 KEYS = st.sampled_from(["a/x", "a/y", "b/x"])

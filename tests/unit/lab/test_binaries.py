@@ -74,3 +74,26 @@ def test_the_cache_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.delenv("POINTSMAN_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert binaries.cache_dir() == tmp_path / "xdg" / "pointsman"
+
+
+def test_kubernetes_binaries_are_all_of_the_api_servers_version() -> None:
+    """A kubelet may be older than its API server, never newer; one module gives them all."""
+    kube = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
+    assert len({TOOLS[name].version for name in kube}) == 1
+
+
+def test_what_machines_often_have_an_old_one_of_is_taken_from_path_only_in_the_pinned_version(
+    places: Path,
+) -> None:
+    """Somebody's kubectl of two years ago does not test this API server."""
+    _binary(places / "path", "kubectl", "Client Version: v1.20.0")
+    assert find("kubectl") is None
+    _binary(places / "path", "kubectl", f"Client Version: {TOOLS['kubectl'].version}")
+    found = find("kubectl")
+    assert found is not None
+    assert found.source == "PATH"
+
+
+def test_every_tool_is_built_for_somebody() -> None:
+    """Tests, node or, when asked for by name, the rest."""
+    assert {*binaries.TESTS, *binaries.NODE, *binaries.EXTRA} == set(TOOLS)

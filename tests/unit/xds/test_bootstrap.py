@@ -17,6 +17,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 from envoy.extensions.resource_monitors.downstream_connections.v3 import (
     downstream_connections_pb2,  # noqa: F401 - opens an Any
 )
+from envoy.extensions.resource_monitors.fixed_heap.v3 import fixed_heap_pb2  # noqa: F401 - opens an Any
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2  # noqa: F401 - opens an Any
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2  # noqa: F401 - opens an Any
 from google.protobuf import json_format
@@ -28,10 +29,11 @@ from pointsman.contract import (
     ENTRY_STAT_PREFIX,
     SHADOW_STAT_PREFIX,
 )
-from pointsman.xds.bootstrap import ShadowListener, Tls, bootstrap
+from pointsman.xds.bootstrap import Renewal, ShadowListener, Tls, bootstrap, sds_files
 
 XDS_TLS = Tls("/ca.pem", "/cert.pem", "/key.pem", "pointsman-xds")
 EVALUATOR_TLS = Tls("/ca.pem", "/cert.pem", "/key.pem", "pointsman-evaluator")
+RENEWED = Tls("/tls/ca.crt", "/tls/tls.crt", "/tls/tls.key", "pointsman-xds", Renewal("/tls", "/etc/envoy"))
 SHADOW = ShadowListener("127.0.0.1:18003")
 
 
@@ -62,8 +64,9 @@ def cluster(value: dict[str, Any], name: str) -> dict[str, Any]:
         {"xds_addresses": ["xds.svc:18000"]},
         {"shadow": SHADOW},
         {"shadow": ShadowListener(SHADOW.address, EVALUATOR_TLS)},
+        {"xds_tls": RENEWED, "shadow": ShadowListener(SHADOW.address, RENEWED), "heap_bytes": 1},
     ],
-    ids=["plain", "tls", "dns", "shadow", "shadow-tls"],
+    ids=["plain", "tls", "dns", "shadow", "shadow-tls", "renewed"],
 )
 def test_envoys_types_know_every_field(changes: dict[str, Any]) -> None:
     """It survives JSON and parses as Envoy's Bootstrap, packed parts too."""
@@ -76,7 +79,8 @@ def test_envoys_types_know_every_field(changes: dict[str, Any]) -> None:
 def test_all_that_is_dynamic_comes_over_one_stream() -> None:
     """Listeners and clusters are asked from ADS, and ADS from our cluster."""
     dynamic = made()["dynamic_resources"]
-    assert dynamic["lds_config"] == dynamic["cds_config"] == {"ads": {}, "resource_api_version": "V3"}
+    asked = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
+    assert dynamic["lds_config"] == dynamic["cds_config"] == asked
     (service,) = dynamic["ads_config"]["grpc_services"]
     assert service["envoy_grpc"]["cluster_name"] == CLUSTER_XDS
 
@@ -182,3 +186,49 @@ def test_the_shadow_listener_asks_for_the_evaluators_certificate(name: str, kind
     assert context["require_client_certificate"] is True
     (san,) = context["common_tls_context"]["validation_context"]["match_typed_subject_alt_names"]
     assert san == {"san_type": kind, "matcher": {"exact": name}}
+
+
+def test_renewed_files_are_watched_where_kubelet_swaps_them() -> None:
+    """Both directions refer to the same two files of SDS, which name the folder to watch."""
+    value = made(xds_tls=RENEWED, evaluator_tls=RENEWED, shadow=ShadowListener(SHADOW.address, RENEWED))
+    assert '"filename"' not in json.dumps(value["static_resources"])
+    upstream = cluster(value, CLUSTER_XDS)["transport_socket"]["typed_config"]["common_tls_context"]
+    listener = value["static_resources"]["listeners"][0]["filter_chains"][0]
+    downstream = listener["transport_socket"]["typed_config"]["common_tls_context"]
+    assert upstream == downstream
+    (config,) = upstream["tls_certificate_sds_secret_configs"]
+    assert config["sds_config"]["path_config_source"] == {"path": "/etc/envoy/sds-certificate.json"}
+    files = sds_files(RENEWED)
+    assert set(files) == {"sds-certificate.json", "sds-authority.json"}
+    certificate = files["sds-certificate.json"]["resources"][0]["tls_certificate"]
+    assert certificate["private_key"] == {"filename": "/tls/tls.key"}
+    assert certificate["watched_directory"] == {"path": "/tls"}
+    authority = files["sds-authority.json"]["resources"][0]["validation_context"]
+    assert authority == {"trusted_ca": {"filename": "/tls/ca.crt"}, "watched_directory": {"path": "/tls"}}
+
+
+def test_memory_is_bounded_only_where_somebody_says_by_what() -> None:
+    """Connections always are; with a heap, requests are refused before the kernel ends Envoy."""
+    assert len(made()["overload_manager"]["resource_monitors"]) == 1
+    limits = made(heap_bytes=2**30)["overload_manager"]
+    assert limits["resource_monitors"][1]["typed_config"]["max_heap_size_bytes"] == 2**30
+    acts = {action["name"].rpartition(".")[2]: action["triggers"] for action in limits["actions"]}
+    assert acts["shrink_heap"][0]["threshold"] == {"value": 0.9}
+    assert acts["stop_accepting_requests"][0]["threshold"] == {"value": 0.98}
+
+
+def test_the_admin_interface_is_reached_only_by_its_harmless_paths() -> None:
+    """Exact paths, GET alone; everything else ends in Envoy itself."""
+    value = made(stats_address="0.0.0.0:9902")
+    (listener,) = value["static_resources"]["listeners"]
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    routes = manager["route_config"]["virtual_hosts"][0]["routes"]
+    forwarded = [route for route in routes if "route" in route]
+    assert [route["match"]["path"] for route in forwarded] == [
+        "/ready",
+        "/stats",
+        "/stats/prometheus",
+        "/server_info",
+    ]
+    assert all(route["match"]["headers"][0]["string_match"] == {"exact": "GET"} for route in forwarded)
+    assert "pointsman-admin" not in json.dumps(made())

@@ -7,7 +7,6 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from pointsman.api.v1alpha1.meta import API_VERSION, ApiModel, Name, ObjectMeta, list_of, rule, rules
-from pointsman.api.v1alpha1.routing_policy import Triton
 from pointsman.api.v1alpha1.status import (
     AppliedAction,
     Moment,
@@ -18,6 +17,7 @@ from pointsman.api.v1alpha1.status import (
 )
 from pointsman.api.v1alpha1.strategy import Strategy
 from pointsman.api.v1alpha1.tiers import Tier
+from pointsman.api.v1alpha1.triton import Triton
 
 
 class PolicyRef(ApiModel):

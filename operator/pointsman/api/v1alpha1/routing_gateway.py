@@ -136,7 +136,14 @@ class RoutingGatewaySpec(ApiModel):
         Image | None, Field(description="Envoy's image. Default: the operator's own choice.")
     ] = None
     resources: Annotated[
-        Resources | None, Field(description="Of each Envoy. Default: requests of 500m CPU and 512Mi.")
+        Resources | None,
+        Field(
+            description=(
+                "Of each Envoy. Default: requests of 500m CPU and 512Mi, a limit of 2Gi of memory. The CPU "
+                "limit (without one the request, 2 at least) is its number of threads; its heap stays below "
+                "the memory limit."
+            )
+        ),
     ] = None
     placement: Annotated[Placement | None, Field(description="Where the Envoys may run.")] = None
     drain: Annotated[
@@ -206,7 +213,11 @@ class RoutingGateway(ApiModel):
                 "self.metadata.name.size() <= 35 && !self.metadata.name.contains('.')",
                 "metadata.name: must have at most 35 characters and no dot, as Services are named after it; "
                 "shorten it",
-            )
+            ),
+            rule(
+                "!self.metadata.name.endsWith('-internal')",
+                "metadata.name: must not end in -internal, which is how a gateway's second Service is named",
+            ),
         )
     }
 

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from pointsman.api.v1alpha1.meta import ApiModel, Condition, list_map, list_of
+from pointsman.api.v1alpha1.triton import Triton
 
 StepName = Literal["Gate", "Load", "Noise", "Shadow", "Canary", "Promotion", "Stable", "RolledBack"]
 StepState = Literal["Running", "AwaitingApproval", "Paused", "Inconclusive", "Done"]
@@ -224,6 +225,15 @@ class RoutingPolicyStatus(ApiModel):
         list[VerdictStatus],
         Field(max_length=20, description="The worst verdicts first.", json_schema_extra=list_of("atomic")),
     ] = Field(default_factory=list)
+    triton: Annotated[
+        Triton | None,
+        Field(
+            description=(
+                "Where the classifiers in force are asked. A new place of spec.triton takes over once it "
+                "holds what traffic needs."
+            )
+        ),
+    ] = None
     noise: Annotated[NoiseStatus | None, Field(description="The incumbent's own wobble.")] = None
     savings: Annotated[Savings | None, Field(description="What is saved.")] = None
     last_actions: Annotated[

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from envoy.config.core.v3 import base_pb2
-from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
+from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2
 
 from pointsman.xds.translate import clusters, direct, entry, names, routes, shadow, tiers
 from pointsman.xds.translate.options import Options
 from pointsman.xds.translate.resources import CLUSTER, LISTENER, ROUTES, SECRET
 
 if TYPE_CHECKING:
+    from envoy.config.listener.v3 import listener_pb2
     from google.protobuf.message import Message
 
-    from pointsman.plan.types import GatewayPlan, PolicyPlan, SecretName, TierPlan, TritonPlan
+    from pointsman.plan.types import (
+        CertificateName,
+        GatewayPlan,
+        PolicyPlan,
+        SecretName,
+        TierPlan,
+        TritonPlan,
+    )
 
 Resources = dict[str, dict[str, "Message"]]
 """Type URL → name → resource."""
@@ -27,6 +36,8 @@ __all__ = [
     "SECRET",
     "Options",
     "Resources",
+    "certificate",
+    "named_secrets",
     "names",
     "secret",
     "secret_names",
@@ -35,24 +46,44 @@ __all__ = [
 
 
 def translate(plan: GatewayPlan, options: Options) -> Resources:
-    """Return a gateway's listeners, clusters and routes; the secrets that they name are `secret_names`."""
+    """Return a gateway's listeners, clusters and routes.
+
+    The secrets that they name are `secret_names` of the policies, and the listeners' certificates.
+    """
+    if plan.front is not None:
+        options = replace(options, body_limit=plan.front.body_limit)
     found: Resources = {LISTENER: {}, CLUSTER: {}, ROUTES: {}}
     for policy in plan.policies:
         for arm in (*policy.arms, *policy.warm):
             triton = arm.classifier.triton if arm.classifier is not None else None
             for kind, name, message in _served_by(arm.tiers, triton, options):
                 found[kind].setdefault(name, message)
-    front = entry.listener(options)
-    found[LISTENER][front.name] = front
-    for routing in (routes.route_configuration(plan, options), shadow.route_configuration(plan, options)):
-        found[ROUTES][routing.name] = routing
+    front = _front(plan, options)
+    found[LISTENER] |= {listener.name: listener for listener in front}
+    routings = [shadow.route_configuration(plan, options)]
+    if front:  # else Envoy would never ask for them
+        routings.append(routes.route_configuration(plan, options))
+    found[ROUTES] |= {routing.name: routing for routing in routings}
     return {kind: dict(sorted(by_name.items())) for kind, by_name in found.items()}
+
+
+def _front(plan: GatewayPlan, options: Options) -> list[listener_pb2.Listener]:
+    if plan.front is None:
+        return [entry.listener(options)]
+    return [entry.gateway_listener(each, options) for each in plan.front.listeners]
 
 
 def secret_names(policy: PolicyPlan) -> frozenset[SecretName]:
     """Return the keys that a policy's tiers need, warm ones too."""
     arms = (*policy.arms, *policy.warm)
     return frozenset(tier.api_key for arm in arms for tier in arm.tiers if tier.api_key is not None)
+
+
+def named_secrets(plan: GatewayPlan) -> frozenset[SecretName | CertificateName]:
+    """Return all secrets that a gateway's resources name: keys of tiers, certificates of listeners."""
+    listeners = plan.front.listeners if plan.front is not None else ()
+    keys = {key for policy in plan.policies for key in secret_names(policy)}
+    return frozenset({*keys, *(name for each in listeners for name in each.certificates)})
 
 
 def secret(name: SecretName, value: bytes) -> Message:
@@ -63,6 +94,15 @@ def secret(name: SecretName, value: bytes) -> Message:
             secret=base_pb2.DataSource(inline_bytes=b"Bearer " + value.strip())
         ),
     )
+
+
+def certificate(name: CertificateName, chain: bytes, key: bytes) -> Message:
+    """Return the SDS resource of a listener's certificate; PEM."""
+    pair = common_pb2.TlsCertificate(
+        certificate_chain=base_pb2.DataSource(inline_bytes=chain),
+        private_key=base_pb2.DataSource(inline_bytes=key),
+    )
+    return secret_pb2.Secret(name=name.resource, tls_certificate=pair)
 
 
 @lru_cache(maxsize=4096)

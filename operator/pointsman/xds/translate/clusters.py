@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Final
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
 from envoy.config.core.v3 import address_pb2, base_pb2, extension_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.clusters.common.dns.v3 import dns_pb2 as dns_common_pb2
 from envoy.extensions.clusters.dns.v3 import dns_cluster_pb2
 from envoy.extensions.filters.http.credential_injector.v3 import credential_injector_pb2
 from envoy.extensions.filters.http.upstream_codec.v3 import upstream_codec_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.extensions.http.injected_credentials.generic.v3 import generic_pb2
+from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
 from envoy.extensions.transport_sockets.internal_upstream.v3 import internal_upstream_pb2
 from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
@@ -44,6 +46,8 @@ _IN_FLIGHT: Final = 65_536
 """Answers take minutes, so Envoy's default of 1,024 in flight would be a limit of ours; 3 retries more so."""
 _TRITON_IN_FLIGHT: Final = 1_024
 _TRITON_PENDING: Final = 256
+_TRITON_NAMES_S: Final = 2
+"""Between look-ups of a pool's pods: cluster DNS says 30 s, in which a rolling update replaces several."""
 
 
 def upstream(tier: TierPlan, options: Options) -> cluster_pb2.Cluster:
@@ -124,12 +128,31 @@ def direct_failover(tier: TierPlan, strong: TierPlan) -> cluster_pb2.Cluster:
 def triton(plan: TritonPlan) -> cluster_pb2.Cluster:
     """Return the cluster of the classifier's servers. It gives up early: without it, strong serves."""
     cluster = _cluster(plan.id, 0.25)
-    _place(cluster, [(*split_address(address), address) for address in plan.addresses])
+    where = [(*split_address(address), address) for address in plan.addresses]
+    _place(cluster, where, refresh_s=_TRITON_NAMES_S)
     cluster.circuit_breakers.CopyFrom(_breakers(_TRITON_IN_FLIGHT, _TRITON_PENDING))
-    if len(plan.addresses) > 1:
+    # behind one name there may be many: a pool's headless Service
+    if len(plan.addresses) > 1 or not all(is_ip(host) for host, _, _ in where):
         cluster.outlier_detection.CopyFrom(_outliers(consecutive=3, base_s=1, longest_s=5, most_percent=100))
-    _speak(cluster, secure=False, key=None)
+    _speak(cluster, secure=False, key=None, retry=_another_host())
     return cluster
+
+
+def _another_host() -> route_components_pb2.RetryPolicy:
+    """Return the policy that a request which reached nobody is sent to another host, once.
+
+    A pod that has just gone is still in DNS for a moment. It computed nothing, so nothing is done twice.
+    """
+    previous = route_components_pb2.RetryPolicy.RetryHostPredicate(
+        name="envoy.retry_host_predicates.previous_hosts",
+        typed_config=any_of(previous_hosts_pb2.PreviousHostsPredicate()),
+    )
+    return route_components_pb2.RetryPolicy(
+        retry_on="connect-failure,reset-before-request",
+        num_retries=uint(1),
+        retry_host_predicate=[previous],
+        host_selection_retry_max_attempts=3,
+    )
 
 
 def authority(endpoint: Endpoint) -> str:
@@ -142,8 +165,17 @@ def _cluster(name: str, connect_timeout_s: float) -> cluster_pb2.Cluster:
     return cluster_pb2.Cluster(name=name, connect_timeout=seconds(connect_timeout_s))
 
 
-def _speak(cluster: cluster_pb2.Cluster, *, secure: bool, key: SecretName | None) -> None:
-    """Set the protocol (by ALPN under TLS, else HTTP/1.1) and the key that is added to every request."""
+def _speak(
+    cluster: cluster_pb2.Cluster,
+    *,
+    secure: bool,
+    key: SecretName | None,
+    retry: route_components_pb2.RetryPolicy | None = None,
+) -> None:
+    """Set the protocol (by ALPN under TLS, else HTTP/1.1) and the key that is added to every request.
+
+    `retry` holds where no route has a policy of its own: for a script's calls.
+    """
     http = http_protocol_options_pb2.HttpProtocolOptions()
     if secure:
         http.auto_config.http_protocol_options.SetInParent()
@@ -156,16 +188,27 @@ def _speak(cluster: cluster_pb2.Cluster, *, secure: bool, key: SecretName | None
         http.http_filters.append(
             hcm_pb2.HttpFilter(name="envoy.filters.http.upstream_codec", typed_config=codec)
         )
+    if retry is not None:
+        http.retry_policy.CopyFrom(retry)
     cluster.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(any_of(http))
 
 
-def _place(cluster: cluster_pb2.Cluster, where: list[tuple[str, int, str]]) -> None:
-    """Set type, balancing and endpoints from (host, port, Host header)."""
+def _place(
+    cluster: cluster_pb2.Cluster, where: list[tuple[str, int, str]], refresh_s: float | None = None
+) -> None:
+    """Set type, balancing and endpoints from (host, port, Host header).
+
+    `refresh_s`: how often names are looked up; None: as long as their answers say.
+    """
     by_name = not all(is_ip(host) for host, _, _ in where)
     if by_name:
         # As type STRICT_DNS, whose settings are deprecated.
         cluster.cluster_type.name = DNS
-        dns = dns_cluster_pb2.DnsCluster(respect_dns_ttl=True, dns_lookup_family=dns_common_pb2.V4_PREFERRED)
+        dns = dns_cluster_pb2.DnsCluster(
+            respect_dns_ttl=refresh_s is None, dns_lookup_family=dns_common_pb2.V4_PREFERRED
+        )
+        if refresh_s is not None:
+            dns.dns_refresh_rate.CopyFrom(seconds(refresh_s))
         cluster.cluster_type.typed_config.CopyFrom(any_of(dns))
     else:
         cluster.type = cluster_pb2.Cluster.STATIC

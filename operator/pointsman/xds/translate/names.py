@@ -8,10 +8,10 @@ from pointsman.plan.types import digest
 from pointsman.xds.types import SHADOW_ROUTES
 
 if TYPE_CHECKING:
-    from pointsman.plan.types import ArmPlan, TierPlan
+    from pointsman.plan.types import ArmPlan, ListenerPlan, TierPlan
 
 ENTRY: Final = "entry"
-"""The entry listener, and its route configuration."""
+"""The entry listener, and the route configuration of every listener that clients connect to."""
 SHADOW: Final = SHADOW_ROUTES
 """The shadow listener, which a bootstrap may have, and its route configuration, which every gateway has."""
 DISPATCH: Final = "pointsman.dispatch"
@@ -19,6 +19,16 @@ DECIDE: Final = "pointsman.decide"
 REWRITE: Final = "pointsman.rewrite"
 NO_POLICY: Final = "pointsman-no-policy"
 """A cluster that never exists: where a request ends that belongs to no policy."""
+
+
+def entry_listener(listener: ListenerPlan) -> str:
+    """Return a gateway listener's name: by its port, so that no change makes two claim the same one."""
+    return f"{ENTRY}-{listener.port}"
+
+
+def is_front(name: str) -> bool:
+    """Tell whether a listener or secret is the gateway's own, and no policy's."""
+    return name == ENTRY or name.startswith((f"{ENTRY}-", "certificate:"))
 
 
 def tier_listener(tier: TierPlan) -> str:

@@ -13,14 +13,14 @@ from pointsman.xds.translate.scripts import script
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pointsman.plan.types import SecretName
+    from pointsman.plan.types import CertificateName, SecretName
     from pointsman.xds.translate import Resources
 
 SCRIPTS: Final = ("dispatch", "decide", "rewrite")
 _SECTIONS: Final = {"listeners": LISTENER, "clusters": CLUSTER, "routes": ROUTES}
 
 
-def xds_view(resources: Resources, secrets: Iterable[SecretName]) -> dict[str, Any]:
+def xds_view(resources: Resources, secrets: Iterable[SecretName | CertificateName]) -> dict[str, Any]:
     """Return one gateway's resources by kind and name. Of secrets there is the name alone."""
     sources = {script(name): f"{name}.lua" for name in SCRIPTS}
     shown: dict[str, Any] = {}

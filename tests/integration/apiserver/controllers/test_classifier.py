@@ -21,8 +21,8 @@ from operator_kit import (
     sha256,
     shown,
 )
-from pointsman.controllers.triton_endpoint import Settings as TritonSettings
 from pointsman.lab.triton import Triton
+from pointsman.triton.endpoint import Settings as TritonSettings
 from pointsman.triton.repository import PROBE_BODY
 from wait import until_sync
 

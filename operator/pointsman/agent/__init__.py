@@ -1,0 +1,1 @@
+"""The agent beside a managed Triton: pulls models, loads them through localhost, gates readiness."""

@@ -1,0 +1,1 @@
+"""RoutingGateways: what runs their Envoys, and how they are. Pure."""
