@@ -227,7 +227,7 @@ BAD_SPECS: Final = (
     _one("deadline too short", f"{CLASSIFIER}.deadline", "1ms", "from 5ms to 5s in whole h, m, s or ms"),
     _one("deadline too long", f"{CLASSIFIER}.deadline", "10s", "for instance 50ms"),
     # where it runs
-    _one("no Triton", "spec.triton", ABSENT, "add triton.external.urls"),
+    _one("no Triton", "spec.triton", ABSENT, "add triton.managed: {} or triton.external.urls"),
     _one(
         "Triton without a port", "spec.triton.external.urls[0]", "http://triton-0", "must be http://HOST:PORT"
     ),

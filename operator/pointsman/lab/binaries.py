@@ -160,8 +160,11 @@ def ensure(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
     found = find(name)
     if found is not None:
         return found.path
-    if name == BROWSER:
-        return _installed(say)
+    return _installed(say) if name == BROWSER else built(name, say)
+
+
+def built(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
+    """Return the path of a binary of the pinned version, built if need be, whatever is on PATH."""
     tool = TOOLS[name]
     target = cache_dir() / "bin" / f"{name}-{tool.version}"
     target.parent.mkdir(parents=True, exist_ok=True)

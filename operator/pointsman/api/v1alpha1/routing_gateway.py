@@ -122,7 +122,7 @@ class RoutingGatewaySpec(ApiModel):
     tier_hosts: Annotated[
         list[TierHost],
         Field(
-            max_length=256,
+            max_length=128,
             description=(
                 "Hosts that tiers may be at, exact or with a leading *. ; a policy with another one is not "
                 "accepted. Default: every host."
@@ -174,9 +174,9 @@ class RoutingGatewayStatus(ApiModel):
     address: Annotated[
         str, Field(max_length=253, description="Host name of the Service within the cluster.")
     ] = ""
-    replicas: Annotated[int, Field(ge=0, description="Envoys that shall run.")] = 0
-    ready_replicas: Annotated[int, Field(ge=0, description="Envoys that are ready.")] = 0
-    policies: Annotated[int, Field(ge=0, description="Policies that name this gateway.")] = 0
+    replicas: Annotated[int, Field(ge=0, le=100000, description="Envoys that shall run.")] = 0
+    ready_replicas: Annotated[int, Field(ge=0, le=100000, description="Envoys that are ready.")] = 0
+    policies: Annotated[int, Field(ge=0, le=1000000, description="Policies that name this gateway.")] = 0
 
 
 class RoutingGateway(ApiModel):
@@ -192,6 +192,7 @@ class RoutingGateway(ApiModel):
         {"name": "Policies", "type": "integer", "jsonPath": ".status.policies"},
         {"name": "Address", "type": "string", "jsonPath": ".status.address"},
         {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+        {"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].reason"},
         {
             "name": "Message",
             "type": "string",

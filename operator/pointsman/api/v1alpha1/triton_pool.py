@@ -72,12 +72,12 @@ class TritonPoolStatus(ApiModel):
     address: Annotated[
         str, Field(max_length=253, description="Host name of the headless Service within the cluster.")
     ] = ""
-    replicas: Annotated[int, Field(ge=0, description="Tritons that shall run.")] = 0
+    replicas: Annotated[int, Field(ge=0, le=1000000, description="Tritons that shall run.")] = 0
     ready_replicas: Annotated[
-        int, Field(ge=0, description="Tritons that hold every model that traffic needs.")
+        int, Field(ge=0, le=1000000, description="Tritons that hold every model that traffic needs.")
     ] = 0
-    models: Annotated[int, Field(ge=0, description="Models that policies want loaded.")] = 0
-    policies: Annotated[int, Field(ge=0, description="Policies whose classifiers it serves.")] = 0
+    models: Annotated[int, Field(ge=0, le=1000000, description="Models that policies want loaded.")] = 0
+    policies: Annotated[int, Field(ge=0, le=1000000, description="Policies whose classifiers it serves.")] = 0
 
 
 class TritonPool(ApiModel):
@@ -93,6 +93,7 @@ class TritonPool(ApiModel):
         {"name": "Models", "type": "integer", "jsonPath": ".status.models"},
         {"name": "Policies", "type": "integer", "jsonPath": ".status.policies"},
         {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+        {"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].reason"},
         {
             "name": "Message",
             "type": "string",

@@ -90,6 +90,8 @@ class Workshop:
             "triton": lambda: _triton(self.store),
             "pause": lambda: _pause(self.store, self._say),
             "envoy": lambda: _program(self.store, name, envoy.binary()),
+            # Debian's knows no Kubernetes to discover.
+            "prometheus": lambda: _program(self.store, name, binaries.built(name, self._say)),
         }
         maker = makers.get(name)
         return _program(self.store, name, binaries.ensure(name, self._say)) if maker is None else maker()
