@@ -109,8 +109,9 @@ class Rig:
         async with self.writer(policies) as writer:
             captures = Captures(policies, writer.offer, writer.totals, self.clock)
             task = asyncio.create_task(captures.run())
-            app = capture_app(captures)
-            app.add_subapp("/own", Api(writer, policies, self.path, CollectorRegistry(), self.clock).app())
+            api = Api(writer, policies, self.path, CollectorRegistry(), self.clock)
+            app = capture_app(captures, api.deletion())
+            app.add_subapp("/own", api.app())
             async with (
                 TestServer(app) as server,
                 httpx.AsyncClient(base_url=str(server.make_url("/")), trust_env=False) as client,

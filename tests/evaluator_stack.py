@@ -107,6 +107,10 @@ class EvaluatorStack:
     client_tls: dict[str, Any] | None = None
     tier: TestServer = field(default_factory=upstream)
     policy: dict[str, Any] = field(default_factory=lambda: policy_object(capture_spec=CAPTURE))
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Of the evaluator, in place of what is set here."""
+    admin_ip: str = "127.0.0.1"
+    """What Envoy's admin binds."""
 
     def __post_init__(self) -> None:
         self.ports = {name: free_port() for name in ("als", "capture", "http", "entry", "admin")}
@@ -177,7 +181,7 @@ class EvaluatorStack:
         if self.tls is not None:
             settings["tls"] = [str(self.tls.cert), str(self.tls.key), str(self.tls.client_ca)]
         file = self.folder / "evaluator.json"
-        file.write_text(json.dumps(settings))
+        file.write_text(json.dumps(settings | self.settings))
         script = Path(__file__).with_name("evaluator_process.py")
         address = settings["http_address"]
         return Server(
@@ -225,13 +229,13 @@ class EvaluatorStack:
         }
         return {
             "node": {"id": f"envoy-{self.ports['entry']}", "cluster": "default"},
-            "admin": {"address": _address(self.ports["admin"])},
+            "admin": {"address": _address(self.ports["admin"], self.admin_ip)},
             "static_resources": {"listeners": [listener], "clusters": clusters},
         }
 
 
-def _address(port: int) -> dict[str, Any]:
-    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+def _address(port: int, ip: str = "127.0.0.1") -> dict[str, Any]:
+    return {"socket_address": {"address": ip, "port_value": port}}
 
 
 def _filter(name: str, kind: str, **config: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from pointsman.cli.parameters import ADDRESS, DURATION
+from pointsman.cli.parameters import ADDRESS, DURATION, TLS_DIR, TLS_DIR_HELP, TlsPaths, tls_paths
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -80,6 +80,12 @@ Example:
     "--tls-* files are shown. Repeatable, one a gateway; without GATEWAY: of all others.",
 )
 @click.option(
+    "--system-namespace",
+    metavar="NAMESPACE",
+    help="Where Pointsman is installed: the Envoys of its gateways are found, asked for their counts, and "
+    "candidates are asked through them.",
+)
+@click.option(
     "--allow-file-artifacts",
     is_flag=True,
     help="Data sets may be file:///… on this machine. Leave it off where others may write policies.",
@@ -87,6 +93,10 @@ Example:
 @click.option("--tls-cert", type=_EXISTING, help="PEM. With it, Envoy must show a client certificate.")
 @click.option("--tls-key", type=_EXISTING, help="PEM.")
 @click.option("--tls-client-ca", type=_EXISTING, help="PEM: who signs Envoy's client certificates.")
+@click.option("--tls-dir", type=TLS_DIR, help=TLS_DIR_HELP)
+@click.option(
+    "--namespace", "namespaces", multiple=True, help="Follow only policies of it. Repeatable. Default: all."
+)
 @click.pass_context
 def command(  # noqa: PLR0917 - click passes options by name
     ctx: click.Context,
@@ -102,10 +112,13 @@ def command(  # noqa: PLR0917 - click passes options by name
     series_keep: float,
     sweep_every: float,
     shadow_url: tuple[str, ...],
+    system_namespace: str | None,
     allow_file_artifacts: bool,  # noqa: FBT001 - click passes options by name
     tls_cert: Path | None,
     tls_key: Path | None,
     tls_client_ca: Path | None,
+    tls_dir: Path | None,
+    namespaces: tuple[str, ...],
 ) -> None:
     """Take access logs and captured text in, give counts out."""
     if ctx.invoked_subcommand is not None:
@@ -119,19 +132,18 @@ def command(  # noqa: PLR0917 - click passes options by name
     from pointsman.evaluator.writer import Keeping
     from pointsman.logs import configure
 
-    tls = None
-    if tls_cert or tls_key or tls_client_ca:
-        if not (tls_cert and tls_key and tls_client_ca):
-            raise click.UsageError(
-                "--tls-cert, --tls-key and --tls-client-ca belong together: give all three"
-            )
-        tls = TLSFiles(tls_cert, tls_key, tls_client_ca)
+    files = _tls_files(tls_dir, tls_cert, tls_key, tls_client_ca)
+    tls = TLSFiles(files.cert, files.key, files.ca) if files is not None else None
     try:
         urls = shadow_urls(shadow_url)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--shadow-url") from None
     if tls is None and any(url.startswith("https://") for url in urls.values()):
-        raise click.UsageError("--shadow-url: https:// needs --tls-cert, --tls-key and --tls-client-ca")
+        raise click.UsageError(
+            "--shadow-url: https:// needs --tls-dir, or --tls-cert, --tls-key and --tls-client-ca"
+        )
+    if tls is None and system_namespace is not None:
+        raise click.UsageError("--system-namespace: gateways are asked over TLS; give --tls-dir")
     settings = Settings(
         access_log_address=access_log_address,
         capture_address=capture_address,
@@ -144,6 +156,8 @@ def command(  # noqa: PLR0917 - click passes options by name
         poll_s=envoy_poll,
         grace_s=envoy_grace,
         shadow_urls=urls,
+        system_namespace=system_namespace,
+        namespaces=namespaces,
         allow_files=allow_file_artifacts,
     )
     configure("evaluator")
@@ -151,6 +165,19 @@ def command(  # noqa: PLR0917 - click passes options by name
         asyncio.run(serve(settings))
     except (StoreError, OSError) as error:
         raise click.ClickException(str(error)) from error
+
+
+def _tls_files(folder: Path | None, cert: Path | None, key: Path | None, ca: Path | None) -> TlsPaths | None:
+    """Return the certificate files, however they were named; None: there are none. `UsageError`."""
+    if folder is not None:
+        if cert or key or ca:
+            raise click.UsageError("--tls-dir: give it, or the three --tls-* files, not both")
+        return tls_paths(folder)
+    if cert and key and ca:
+        return TlsPaths(cert, key, ca)
+    if cert or key or ca:
+        raise click.UsageError("--tls-cert, --tls-key and --tls-client-ca belong together: give all three")
+    return None
 
 
 @command.command(epilog="Example: pointsman evaluator forget --store requests.sqlite --session 6f1c")

@@ -19,7 +19,7 @@ from pointsman.evaluator.turns import turn_sha256
 from pointsman.evaluator.writer import micros
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from pointsman.clock import Clock
     from pointsman.evaluator.answer import Half
@@ -205,8 +205,8 @@ class Captures:
         self._totals.note(capture_series(posted.policy if known else "", posted.half, outcome))
 
 
-def capture_app(captures: Captures) -> web.Application:
-    """Return the HTTP application for Envoy."""
+def capture_app(captures: Captures, more: Iterable[web.AbstractRouteDef] = ()) -> web.Application:
+    """Return the HTTP application for Envoy; `more`: for others that hold a certificate of ours."""
     app = web.Application(client_max_size=BODY_BYTES + 1)
-    app.add_routes(captures.routes())
+    app.add_routes([*captures.routes(), *more])
     return app

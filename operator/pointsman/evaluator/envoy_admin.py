@@ -1,8 +1,13 @@
-"""Asks Envoys how many requests they have finished, to know what their access logs lost on the way."""
+"""Asks Envoys how many requests they have finished, to know what their access logs lost on the way.
+
+What an Envoy finished after the last look at it, and had not delivered when it went, cannot be known. Such an
+Envoy is counted by what the last look saw; one that is about to end is looked at each second.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from dataclasses import dataclass
@@ -15,9 +20,10 @@ from pointsman.contract import ENTRY_STAT_PREFIX
 from pointsman.evaluator.writer import micros
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable
 
     from pointsman.clock import Clock
+    from pointsman.evaluator.envoys import Target
     from pointsman.evaluator.metrics import ProcessMetrics
     from pointsman.evaluator.writer import Writer
 
@@ -27,6 +33,12 @@ DEADLINE_S: Final = 2.0
 ATTEMPTS: Final = 2
 HORIZON_US: Final = 250_000
 """What ended this long after a look may still be part of it, when clocks agree."""
+AT_A_TIME: Final = 8
+"""Envoys that are looked at side by side."""
+KEPT: Final = 64
+"""Connections that are kept between looks."""
+ENDING_S: Final = 1.0
+"""Between looks at an Envoy that is about to end."""
 DATE_US: Final = 1_500_000
 """A `date` header is cut to the second and refreshed twice in it: Envoy's clock is ahead by this at most."""
 
@@ -39,6 +51,8 @@ class Look:
     finished: int
     horizon_us: int
     """Requests that ended later (Envoy's clock) are certainly not part of `finished`."""
+    active: int = 0
+    """Requests under way."""
 
 
 class EnvoyAdmin:
@@ -79,7 +93,8 @@ class EnvoyAdmin:
             raise ValueError("Envoy was restarted between two questions")
         now_us = micros(self._clock)
         stamp_us = round(parsedate_to_datetime(date).timestamp() * 1_000_000) if date else 0
-        return Look(node, total - active, max(now_us + HORIZON_US, stamp_us + DATE_US if stamp_us else 0))
+        horizon_us = max(now_us + HORIZON_US, stamp_us + DATE_US if stamp_us else 0)
+        return Look(node, total - active, horizon_us, active)
 
     async def _node(self) -> tuple[str, str]:
         body, date = await self._get("/server_info")
@@ -106,22 +121,91 @@ class EnvoyAdmin:
         self._failure = why
 
 
-async def watch_losses(
-    writer: Writer,
-    urls: Sequence[str],
-    metrics: ProcessMetrics,
-    clock: Clock,
-    *,
-    every_s: float = 5.0,
-    grace_s: float = 3.0,
-) -> None:
-    """Look at every Envoy, again and again; what still lacks after `grace_s` is counted as lost."""
-    async with httpx.AsyncClient(timeout=DEADLINE_S, trust_env=False) as client:
-        admins = [EnvoyAdmin(client, url, metrics, clock) for url in urls]
-        while True:
-            looks = await asyncio.gather(*(admin.look() for admin in admins))
-            for look in looks:
-                if look is not None:
-                    writer.ledger.looked(look.node, look.finished, micros(clock), look.horizon_us)
-            await writer.settle(micros(clock), round(grace_s * 1_000_000))
-            await asyncio.sleep(every_s)
+class _Watched:
+    """One Envoy, and the last look at it."""
+
+    def __init__(self, admin: EnvoyAdmin) -> None:
+        self.admin = admin
+        self.last: Look | None = None
+        self.due_at = 0.0
+        self.terminating = False
+
+    @property
+    def last_seen(self) -> str:
+        """How the last look found it: with nothing under way, with something, or there was none."""
+        return "never" if self.last is None else "busy" if self.last.active else "idle"
+
+
+class Losses:
+    """Looks at every Envoy, again and again; what still lacks after the grace time is counted as lost."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        targets: Callable[[], Iterable[Target]],
+        metrics: ProcessMetrics,
+        clock: Clock,
+        *,
+        every_s: float = 5.0,
+        grace_s: float = 3.0,
+    ) -> None:
+        """`targets`: who is to be looked at now."""
+        self._writer = writer
+        self._targets = targets
+        self._metrics = metrics
+        self._clock = clock
+        self._every_s = every_s
+        self._grace_us = round(grace_s * 1_000_000)
+        self._watched: dict[str, _Watched] = {}
+        self._slots = asyncio.Semaphore(AT_A_TIME)
+        self._moved = asyncio.Event()
+
+    def moved(self) -> None:
+        """Look at once who is there now."""
+        self._moved.set()
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=KEPT)
+        async with httpx.AsyncClient(timeout=DEADLINE_S, limits=limits, trust_env=False) as client:
+            while True:
+                self._moved.clear()
+                self._follow(client)
+                now = time.monotonic()
+                due = [watched for watched in self._watched.values() if watched.due_at <= now]
+                await asyncio.gather(*(self._look(watched) for watched in due))
+                await self._writer.settle(micros(self._clock), self._grace_us)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._pause_s()):
+                        await self._moved.wait()
+
+    def _follow(self, client: httpx.AsyncClient) -> None:
+        """Take in who is there, and take leave of who is not."""
+        targets = {target.url: target for target in self._targets()}
+        for url in self._watched.keys() - targets.keys():
+            self._gone(self._watched.pop(url))
+        for url, target in targets.items():
+            if url not in self._watched:
+                self._watched[url] = _Watched(EnvoyAdmin(client, url, self._metrics, self._clock))
+            watched = self._watched[url]
+            if target.terminating and not watched.terminating:
+                watched.due_at = 0.0
+            watched.terminating = target.terminating
+
+    async def _look(self, watched: _Watched) -> None:
+        async with self._slots:
+            look = await watched.admin.look()
+        watched.due_at = time.monotonic() + (ENDING_S if watched.terminating else self._every_s)
+        if look is None:
+            return
+        if watched.last is not None and watched.last.node != look.node:
+            self._gone(watched)  # another Envoy at its address: it was started anew
+        watched.last = look
+        self._writer.ledger.looked(look.node, look.finished, micros(self._clock), look.horizon_us)
+
+    def _gone(self, watched: _Watched) -> None:
+        self._metrics.gone.labels(watched.last_seen).inc()
+
+    def _pause_s(self) -> float:
+        due_at = min((watched.due_at for watched in self._watched.values()), default=float("inf"))
+        return max(0.05, min(self._every_s, due_at - time.monotonic()))

@@ -1,4 +1,7 @@
-"""The evaluator's own HTTP address: health, metrics, summaries, deletion by session."""
+"""The evaluator's own HTTP address: health, metrics, summaries; and deletion by session.
+
+The last is for holders of a certificate of ours, and served where one is asked for.
+"""
 
 from __future__ import annotations
 
@@ -51,16 +54,19 @@ class Api:
         self._bodies = bodies
 
     def app(self) -> web.Application:
-        """Return the application."""
+        """Return the application: everything in it only reads."""
         app = web.Application()
         app.add_routes(
             [
                 *probes.routes(self._registry, self._ready, self._writer.totals.render),
                 web.get("/v1/summary", self._summary),
-                web.delete("/v1/sessions/{session}", self._forget),
             ]
         )
         return app
+
+    def deletion(self) -> list[web.RouteDef]:
+        """Return the routes that take something away: to be served only where a caller shows who it is."""
+        return [web.delete("/v1/sessions/{session}", self._forget)]
 
     def _ready(self) -> tuple[bool, str]:
         waits = []

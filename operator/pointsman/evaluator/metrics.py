@@ -132,6 +132,13 @@ class ProcessMetrics:
             ["outcome"],
             registry=registry,
         )
+        self.gone = PromCounter(
+            "pointsman_evaluator_envoys_gone_total",
+            "Envoys that went away or were started anew. What one finished after the last look and had not "
+            "delivered is not known; last_look is idle (nothing was under way), busy or never.",
+            ["last_look"],
+            registry=registry,
+        )
         self.poll_seconds = Histogram(
             "pointsman_evaluator_envoy_poll_duration_seconds",
             "Duration of a look.",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from pointsman import install
 from pointsman.evaluator.gate.run import GateRuns, Kit
 from pointsman.evaluator.rollouts import Rollouts
 from pointsman.evaluator.shadow import history
@@ -28,17 +28,14 @@ if TYPE_CHECKING:
     from pointsman.evaluator.rubrics.types import Scorer
     from pointsman.evaluator.tls import TLSFiles
 
-log = logging.getLogger(__name__)
-
-RELOAD_S: Final = 60.0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
     """What it works with, all of the process's own."""
 
     urls: Mapping[str, str]
-    """Base URLs of Envoys' shadow listeners, by gateway; "": of all others. Empty: nothing is asked."""
+    """Base URLs of Envoys' shadow listeners, by gateway; "": of all others. May change while it works. A
+    rollout of a gateway that has none gets no gate and no shadow."""
     tls: TLSFiles | None
     """The certificate to show where a URL is https://."""
     policies: Policies
@@ -51,6 +48,8 @@ class Needs:
     store: Path
     registry: CollectorRegistry
     clock: Clock
+    system_namespace: str = install.SYSTEM_NAMESPACE
+    """Where the pools of managed Tritons lie."""
 
 
 class OffPath:
@@ -58,7 +57,7 @@ class OffPath:
 
     def __init__(self, needs: Needs) -> None:
         store = needs.store
-        rollouts = Rollouts(needs.policies)
+        rollouts = Rollouts(needs.policies, needs.system_namespace)
         spending = Spending(
             needs.policies, needs.clock, lambda policy, since: history.spent(store, policy, since)
         )
@@ -97,20 +96,12 @@ class OffPath:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        if not self._replayer.configured:
-            log.info("no --shadow-url: candidates are asked nothing, rollouts get no gate and no shadow")
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._shadow.run())
                 group.create_task(self._gates.run())
-                group.create_task(self._reloading())
         finally:
             await self._replayer.close()
-
-    async def _reloading(self) -> None:
-        while True:
-            await asyncio.sleep(RELOAD_S)
-            self._replayer.reload()
 
 
 def shadow_urls(values: Sequence[str]) -> dict[str, str]:

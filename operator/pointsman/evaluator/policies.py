@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, TypeVar
 from pointsman.api.v1alpha1 import RoutingPolicy, RoutingPolicyRevision
 from pointsman.contract import ALWAYS_STRONG
 from pointsman.evaluator.prices import PolicyFacts, RevisionFacts, facts_of, facts_of_revision
-from pointsman.kube.informer import Informer
+from pointsman.kube.informer import informers
 from pointsman.kube.resources import POLICIES, REVISIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from pointsman.evaluator.prices import RolloutFacts
@@ -109,8 +109,8 @@ class Policies:
             self._revision_objects[name] = revision
 
 
-async def follow(policies: Policies, client: KubeClient) -> None:
-    """Keep `policies` current until cancelled."""
+async def follow(policies: Policies, client: KubeClient, namespaces: Sequence[str] = ()) -> None:
+    """Keep `policies` current until cancelled: those of these namespaces, or all."""
 
     def policy_changed(change: Change) -> None:
         policies.put_policy(change.key, change.new)
@@ -118,14 +118,14 @@ async def follow(policies: Policies, client: KubeClient) -> None:
     def revision_changed(change: Change) -> None:
         policies.put_revision(change.key, change.new)
 
-    informers = [
-        Informer(client, POLICIES, on_change=policy_changed),
-        Informer(client, REVISIONS, on_change=revision_changed),
+    caches = [
+        *informers(client, POLICIES, namespaces, policy_changed),
+        *informers(client, REVISIONS, namespaces, revision_changed),
     ]
     async with asyncio.TaskGroup() as group:
-        for informer in informers:
+        for informer in caches:
             group.create_task(informer.run())
-        for informer in informers:
+        for informer in caches:
             await informer.synced.wait()
         policies.synced.set()
 

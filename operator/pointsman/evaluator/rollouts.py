@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from pointsman import install
 from pointsman.api.v1alpha1.settings import settings
 from pointsman.contract import ALWAYS_STRONG
 from pointsman.plan.arms import PlanError, always_strong_arm, revision_arm
@@ -65,8 +66,10 @@ class Objects(Protocol):
 class Rollouts:
     """The live rollouts of all policies, planned anew only when an object has changed."""
 
-    def __init__(self, objects: Objects) -> None:
+    def __init__(self, objects: Objects, system_namespace: str = install.SYSTEM_NAMESPACE) -> None:
+        """`system_namespace` is where the pools of managed Tritons lie."""
         self._objects = objects
+        self._system_namespace = system_namespace
         self._known: dict[str, tuple[tuple[object, ...], LiveRollout | None]] = {}
 
     def get(self, policy: str) -> LiveRollout | None:
@@ -82,7 +85,8 @@ class Rollouts:
         sources = (found, *revisions)
         known = self._known.get(policy)
         if known is None or any(one is not other for one, other in zip(known[0], sources, strict=True)):
-            known = self._known[policy] = (sources, live_rollout(found, *revisions))
+            planned = live_rollout(found, revisions[0], revisions[1], self._system_namespace)
+            known = self._known[policy] = (sources, planned)
         return known[1]
 
     def all(self) -> Iterator[LiveRollout]:
@@ -94,13 +98,19 @@ class Rollouts:
 
 
 def live_rollout(
-    policy: RoutingPolicy, incumbent: RoutingPolicyRevision | None, candidate: RoutingPolicyRevision | None
+    policy: RoutingPolicy,
+    incumbent: RoutingPolicyRevision | None,
+    candidate: RoutingPolicyRevision | None,
+    system_namespace: str = install.SYSTEM_NAMESPACE,
 ) -> LiveRollout | None:
     """Return a policy's live rollout; None: there is none, or an arm is not known or cannot be planned."""
     rollout = policy.status.rollout
     if rollout is None or rollout.ended_at is not None:
         return None
-    arms = _arm(policy, incumbent, rollout.incumbent), _arm(policy, candidate, rollout.candidate)
+    arms = (
+        _arm(policy, incumbent, rollout.incumbent, system_namespace),
+        _arm(policy, candidate, rollout.candidate, system_namespace),
+    )
     if arms[0] is None or arms[1] is None:
         return None
     evaluation = policy.spec.evaluation
@@ -128,11 +138,13 @@ def tier_of(arm: ArmPlan, name: str) -> TierPlan | None:
     return next((tier for tier in arm.tiers if tier.name == name), None)
 
 
-def _arm(policy: RoutingPolicy, revision: RoutingPolicyRevision | None, name: str) -> ArmPlan | None:
+def _arm(
+    policy: RoutingPolicy, revision: RoutingPolicyRevision | None, name: str, system_namespace: str
+) -> ArmPlan | None:
     """Return the arm of one of the policy's revisions, as xds plans it."""
     try:
         if name == ALWAYS_STRONG:
             return always_strong_arm(policy, 0)
-        return revision_arm(policy, revision, 0) if revision is not None else None
+        return revision_arm(policy, revision, 0, system_namespace) if revision is not None else None
     except PlanError:
         return None  # the operator says so in the policy's status

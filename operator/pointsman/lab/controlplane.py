@@ -8,7 +8,7 @@ import json
 import os
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -23,7 +23,15 @@ REPOSITORY: Final = Path(__file__).resolve().parents[3]
 COMPONENTS: Final = ("operator", "xds", "evaluator")
 """Each has a kubeconfig of its own (user `pointsman:<component>`), with the rights of deploy/rbac.yaml."""
 _SERVICES: Final = "10.96.0.0/16"
-_SERVER_NAMES: Final = (LOCALHOST, "10.96.0.1", "localhost", "kubernetes", "kubernetes.default.svc")
+_SERVER_NAMES: Final = (
+    LOCALHOST,
+    "10.96.0.1",
+    "localhost",
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster.local",
+)
 _ESTABLISHED_S: Final = 30.0
 
 
@@ -43,27 +51,39 @@ class ControlPlane:
     """
 
     def __init__(
-        self, state_dir: Path, *, ports: Ports | None = None, say: Callable[[str], None] = lambda _: None
+        self,
+        state_dir: Path,
+        *,
+        ports: Ports | None = None,
+        host: str = LOCALHOST,
+        flags: Callable[[Authority], Sequence[str]] = lambda _: (),
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """`host`: where the API server listens; `flags`: more of its flags (lists add to ours)."""
         self.state_dir = state_dir.resolve()
         self.ports = ports or Ports()
-        self.address = f"{LOCALHOST}:{self.ports.apiserver}"
+        self.host = host
+        self.address = f"{host}:{self.ports.apiserver}"
         self.authority = Authority(self.state_dir / "pki")
         self._binaries = {name: binaries.ensure(name, say) for name in ("etcd", "kube-apiserver")}
-        self._tls = ssl.create_default_context(cafile=str(self.authority.pair.cert))
-        self.kubeconfig = self._write_kubeconfig(
-            "admin", self.authority.leaf("admin", "admin", groups=["system:masters"])
-        )
+        self.tokens = self.authority.signing_key("service-accounts")
+        """What service-account tokens are signed with."""
+        self.tls = ssl.create_default_context(cafile=str(self.authority.pair.cert))
+        self.kubeconfig = self.user("admin", "admin", groups=["system:masters"])
         for component in COMPONENTS:
             self._write_kubeconfig(
                 component, self.authority.leaf(f"kube-{component}", f"pointsman:{component}")
             )
         self.etcd = Server(self._etcd())
-        self.apiserver = Server(self._apiserver())
+        self.apiserver = Server(self._apiserver(flags(self.authority)))
 
     def kubeconfig_of(self, component: str) -> Path:
         """Return the kubeconfig of one of `COMPONENTS`."""
         return self.state_dir / f"{component}.kubeconfig"
+
+    def user(self, name: str, user: str, *, groups: Sequence[str] = ()) -> Path:
+        """Sign a certificate of `user` and return a kubeconfig with it, `<name>.kubeconfig`."""
+        return self._write_kubeconfig(name, self.authority.leaf(name, user, groups=groups))
 
     def install(self) -> None:
         """Apply our CRDs, roles and admission policy and wait until the CRDs are established."""
@@ -86,11 +106,15 @@ class ControlPlane:
         # The API server retries etcd by itself.
         self.apiserver.start()
 
-    def wait_ready(self) -> None:
-        """Wait until both serve, then `install`."""
+    def wait_serving(self) -> None:
+        """Wait until both serve; nothing of ours is in them."""
         for server in (self.etcd, self.apiserver):
             if server.child is not None:
                 server.child.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Wait until both serve, then `install`."""
+        self.wait_serving()
         self.install()
 
     def stop(self) -> None:
@@ -141,14 +165,14 @@ class ControlPlane:
 
         return Spec("etcd", command, self.state_dir / "log" / "etcd.log", client, ready)
 
-    def _apiserver(self) -> Spec:
-        serving = self.authority.leaf("apiserver", "kube-apiserver", hosts=_SERVER_NAMES)
-        tokens = self.authority.signing_key("service-accounts")
+    def _apiserver(self, flags: Sequence[str]) -> Spec:
+        hosts = dict.fromkeys((*_SERVER_NAMES, self.host))
+        serving = self.authority.leaf("apiserver", "kube-apiserver", hosts=[*hosts])
         command = [
             str(self._binaries["kube-apiserver"]),
             f"--etcd-servers=http://{LOCALHOST}:{self.ports.etcd}",
-            f"--bind-address={LOCALHOST}",
-            f"--advertise-address={LOCALHOST}",
+            f"--bind-address={self.host}",
+            f"--advertise-address={self.host}",
             f"--secure-port={self.ports.apiserver}",
             f"--tls-cert-file={serving.cert}",
             f"--tls-private-key-file={serving.key}",
@@ -156,15 +180,16 @@ class ControlPlane:
             "--authorization-mode=RBAC",
             f"--service-cluster-ip-range={_SERVICES}",
             "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
-            f"--service-account-key-file={tokens.cert}",
-            f"--service-account-signing-key-file={tokens.key}",
+            f"--service-account-key-file={self.tokens.cert}",
+            f"--service-account-signing-key-file={self.tokens.key}",
+            *flags,
         ]
         return Spec(
             "kube-apiserver",
             command,
             self.state_dir / "log" / "kube-apiserver.log",
             self.address,
-            lambda: http_ok(self.address, "/readyz", self._tls),
+            lambda: http_ok(self.address, "/readyz", self.tls),
             # It drains watches slowly on TERM; everything is in etcd.
             stop_grace_s=3.0,
         )
@@ -205,5 +230,5 @@ def _base64(path: Path) -> str:
 
 
 def _established(crd: dict[str, Any]) -> bool:
-    conditions = crd.get("status", {}).get("conditions", [])
+    conditions = crd.get("status", {}).get("conditions") or []
     return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)

@@ -81,17 +81,23 @@ async def _run(lab: Any, state_dir: Path, say: Callable[[str], None], deadline_s
     say("the lab is down")
 
 
-def detach(arguments: list[str], state_dir: Path, say: Callable[[str], None]) -> None:
+def detach(
+    arguments: list[str],
+    state_dir: Path,
+    say: Callable[[str], None],
+    verb: tuple[str, ...] = ("lab", "up"),
+) -> None:
     """Start `pointsman lab up` with these arguments in a session of its own; return when it is up."""
     if control.holder(state_dir) is not None:
         with control.claim(state_dir):  # raises, and says what to do
             return
     state_dir.mkdir(parents=True, exist_ok=True)
     log = log_path(state_dir, OWN_LOG)
-    env = {name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN_LAB_UP_")}
+    own = "_".join(["POINTSMAN", *verb, ""]).upper()
+    env = {name: value for name, value in os.environ.items() if not name.startswith(own)}
     with log.open("wb") as stream:
         child = subprocess.Popen(
-            [sys.executable, "-m", "pointsman", "lab", "up", *arguments],
+            [sys.executable, "-m", "pointsman", *verb, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
@@ -110,7 +116,7 @@ def detach(arguments: list[str], state_dir: Path, say: Callable[[str], None]) ->
             child.wait()
         raise
     if child.poll() is not None:
-        raise LabError(f"the lab could not be started: see {log}")
+        raise LabError(f"`pointsman {' '.join(verb)}` could not start: see {log}")
 
 
 def log_path(state_dir: Path, name: str) -> Path:

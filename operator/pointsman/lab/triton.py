@@ -9,7 +9,8 @@ import os
 import shutil
 import sys
 import sysconfig
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -31,13 +32,22 @@ class Ports:
 class Triton(Server):
     """One Triton without models: load them over HTTP. After a restart it is empty again, as in a cluster."""
 
-    def __init__(self, state_dir: Path, *, ports: Ports | None = None, http_threads: int = 4) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        ports: Ports | None = None,
+        http_threads: int = 4,
+        arguments: Sequence[str] = (),
+    ) -> None:
+        """`arguments`: more of Triton's own."""
         self.ports = ports or Ports()
         self.http_url = f"http://{LOCALHOST}:{self.ports.http}"
         self.metrics_address = f"{LOCALHOST}:{self.ports.metrics}"
         home = state_dir.resolve() / "triton"
         self._region = f"pointsman-{hashlib.sha256(str(home).encode()).hexdigest()[:12]}-"
-        super().__init__(self._spec(home, state_dir.resolve() / "log" / "triton.log", http_threads))
+        spec = self._spec(home, state_dir.resolve() / "log" / "triton.log", http_threads)
+        super().__init__(replace(spec, command=[*spec.command, *arguments]))
 
     def start(self) -> Child:
         """Start it, without what a killed predecessor left in shared memory."""

@@ -97,12 +97,13 @@ async def test_longer_text_than_the_policy_asks_for_is_cut(rig: Rig) -> None:
 
 
 async def test_a_session_is_forgotten_over_http(rig: Rig) -> None:
-    """DELETE with the client's own session id: the text is gone, the request stays counted."""
+    """DELETE takes the client's own session id: the text goes, the count stays; not on the open port."""
     async with rig.http(known_policies(KEEP)) as (client, writer):
         writer.offer(record(1, session=session_digest("user/7 é")))
         await client.post("/v1/capture/request", headers=HEADERS, content=PROMPT)
         await until(lambda: outcome(rig, "request", "stored") == 1)
-        answer = await client.delete("/own/v1/sessions/user%2F7%20%C3%A9")
+        assert (await client.delete("/own/v1/sessions/user%2F7%20%C3%A9")).status_code == 404
+        answer = await client.delete("/v1/sessions/user%2F7%20%C3%A9")
         assert answer.json() == {"requests": 1, "texts": 1}
         assert stored(rig) == []
         summary = (await client.get("/own/v1/summary", params={"policy": "chat/support"})).json()

@@ -100,7 +100,9 @@ class GateRuns:
         wanted = {
             (rollout.policy, rollout.id): rollout
             for rollout in self._kit.rollouts.all()
-            if rollout.gate is not None and rollout.step == "Gate" and self._kit.replayer.configured
+            if rollout.gate is not None
+            and rollout.step == "Gate"
+            and self._kit.replayer.reaches(rollout.gateway)
         }
         for key in [key for key in self._runs if key not in wanted]:
             self._runs.pop(key).task.cancel()

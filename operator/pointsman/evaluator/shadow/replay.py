@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import ssl
 import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -16,11 +15,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from pointsman.contract import SHADOW_ID_PREFIX, Header
 from pointsman.evaluator.shadow.reply import Reply
+from pointsman.evaluator.tls import Renewed, TLSFiles
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
-
-    from pointsman.evaluator.tls import TLSFiles
 
 log = logging.getLogger(__name__)
 
@@ -79,20 +78,19 @@ class ReplayMetrics:
 
 
 class Replayer:
-    """One HTTP client to the shadow listeners. `urls`: by gateway, "" for all others."""
+    """One HTTP client to the shadow listeners. `urls`: by gateway, "" for all others; they may change."""
 
     def __init__(self, urls: Mapping[str, str], metrics: ReplayMetrics, tls: TLSFiles | None = None) -> None:
         """`tls`: the certificate to show, and who signs Envoy's; None where the URLs are http://."""
-        self._urls = {gateway: url.rstrip("/") for gateway, url in urls.items()}
+        self._urls = urls
         self._metrics = metrics
         self._tls = tls
-        self._context: ssl.SSLContext | None = None
+        self._renewed: Renewed | None = None
         self._session: aiohttp.ClientSession | None = None
 
-    @property
-    def configured(self) -> bool:
-        """Whether any shadow listener is known."""
-        return bool(self._urls)
+    def reaches(self, gateway: str) -> bool:
+        """Tell whether a shadow listener of this gateway's Envoys is known."""
+        return gateway in self._urls or "" in self._urls
 
     async def close(self) -> None:
         """Close all connections."""
@@ -101,20 +99,13 @@ class Replayer:
             self._session = None
             await asyncio.sleep(GOODBYE_S)
 
-    def reload(self) -> None:
-        """Read renewed certificates in, for new connections; the old ones stay where that fails."""
-        if self._context is not None and self._tls is not None:
-            try:
-                self._tls.reload(self._context)
-            except (OSError, ssl.SSLError) as error:
-                log.warning("keeping the old certificate towards Envoy: %s", error)
-
     async def send(self, stage: str, question: Question) -> Reply:
         """Return a tier's answer, perhaps an error; raise `UnavailableError`. `stage`: shadow or gate."""
         gateway = question.gateway
         url = self._urls.get(gateway) or self._urls.get("")
         if url is None:
-            raise UnavailableError(f"no shadow listener is named for gateway {gateway}; set --shadow-url")
+            words = f"no shadow listener of gateway {gateway} is known; make the gateway, or set --shadow-url"
+            raise UnavailableError(words)
         headers = {
             Header.SHADOW.value: question.target,
             Header.REQUEST_ID.value: f"{SHADOW_ID_PREFIX}{question.request_id}",
@@ -151,7 +142,7 @@ class Replayer:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 async with self._client().post(
-                    url, data=body, headers=headers, allow_redirects=False
+                    url, data=body, headers=headers, allow_redirects=False, ssl=self._ssl()
                 ) as response:
                     return await _read(response), Header.SERVED_TIER in response.headers
             except aiohttp.ClientConnectionError:  # refused, or an idle one that Envoy closed just then
@@ -162,10 +153,7 @@ class Replayer:
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
-            if self._tls is not None:
-                self._context = ssl.create_default_context(cafile=str(self._tls.client_ca))
-                self._context.load_cert_chain(self._tls.cert, self._tls.key)
-            connector = aiohttp.TCPConnector(limit=0, ssl=self._context or True)  # the callers bound it
+            connector = aiohttp.TCPConnector(limit=0)  # the callers bound it
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_S),
@@ -173,6 +161,14 @@ class Replayer:
                 trust_env=False,
             )
         return self._session
+
+    def _ssl(self) -> ssl.SSLContext | bool:
+        """Return the context by the files as they are now: a new one begins connections of its own."""
+        if self._tls is None:
+            return True
+        if self._renewed is None:
+            self._renewed = Renewed(self._tls, TLSFiles.client_context)
+        return self._renewed.get()
 
 
 class _BrokenOffError(Exception):

@@ -94,8 +94,8 @@ class Shadow:
         record = scored.record
         rollout = self._rollouts.get(record.policy)
         if (
-            not self._replayer.configured
-            or rollout is None
+            rollout is None
+            or not self._replayer.reaches(rollout.gateway)
             or record.rollout != rollout.id
             or record.arm != "incumbent"
             or rollout.step != "Shadow"

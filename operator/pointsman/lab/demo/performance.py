@@ -86,7 +86,7 @@ def perform(options: Options, audience: Audience, clock: Clock) -> list[Played]:
         problem = dataset.load(options.house.data, MODELS)
         _, calibration, test = problem.split()
         trained = train(problem)
-        values = _values(trained, calibration, test)
+        values = example_values(trained, calibration, test)
         population = Population.of(test, trained.bundle)
         acts = [act for act in ACTS if act.number in options.acts]
         changes = _foretell(acts, population, values)
@@ -95,7 +95,7 @@ def perform(options: Options, audience: Audience, clock: Clock) -> list[Played]:
         with Kubectl(Path(status["kubeconfig"])) as kubectl:
             # Unix time of a moment that the load's clock names.
             offset = clock().timestamp() - time.monotonic()
-            tally = _tally(test, offset, values)
+            tally = new_tally(test, offset, values)
             stage = Stage(status, kubectl, values | lab_values(status), tally, clock, options.rate)
             stage.set_up()
             played = _Company(options, stage, changes, test, audience).play(acts)
@@ -165,7 +165,8 @@ class _Company:
         return Traffic(target, prompts, self.stage.tally, rate=self.options.rate, seed=self.options.seed)
 
 
-def _values(trained: Trained, calibration: Problem, test: Problem) -> dict[str, str]:
+def example_values(trained: Trained, calibration: Problem, test: Problem) -> dict[str, str]:
+    """Return what the examples' `${…}` stand for, but for addresses: bundle, references, gate cases."""
     return (
         bundle_values(trained.data)
         | file_values("REFERENCES", datasets.references(test))
@@ -203,7 +204,8 @@ def _foretell(
     return found
 
 
-def _tally(test: Problem, offset: float, values: Mapping[str, str]) -> Tally:
+def new_tally(test: Problem, offset: float, values: Mapping[str, str]) -> Tally:
+    """Return an empty tally at the examples' prices; `offset`: Unix time minus the load's clock."""
     prices = {
         tier.name: Price(float(tier.price.input_per_million), float(tier.price.output_per_million))
         for tier in _spec("1-first.yaml", values).tiers
