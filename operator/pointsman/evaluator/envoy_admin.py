@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 
 from pointsman.contract import ENTRY_STAT_PREFIX
+from pointsman.evaluator.store import StoreError
 from pointsman.evaluator.writer import micros
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pointsman.clock import Clock
+    from pointsman.evaluator.membership import Membership
     from pointsman.evaluator.metrics import ProcessMetrics
     from pointsman.evaluator.writer import Writer
 
@@ -114,14 +116,32 @@ async def watch_losses(
     *,
     every_s: float = 5.0,
     grace_s: float = 3.0,
+    member: Membership,
 ) -> None:
-    """Look at every Envoy, again and again; what still lacks after `grace_s` is counted as lost."""
+    """Look at every Envoy, again and again; what still lacks after `grace_s` is counted as lost.
+
+    Of several replicas the one that leads does it, once all of them have stored what they had then.
+    """
+    led = not member.shared
     async with httpx.AsyncClient(timeout=DEADLINE_S, trust_env=False) as client:
         admins = [EnvoyAdmin(client, url, metrics, clock) for url in urls]
         while True:
+            if not member.leads:
+                led = False
+                await asyncio.sleep(every_s)
+                continue
+            if not led:
+                try:
+                    writer.ledger.load(await writer.call(lambda store: store.nodes()))
+                except StoreError as error:
+                    log.warning("cannot read what is known of Envoys: %s", error)
+                    await asyncio.sleep(every_s)
+                    continue
+                led = True
             looks = await asyncio.gather(*(admin.look() for admin in admins))
             for look in looks:
                 if look is not None:
                     writer.ledger.looked(look.node, look.finished, micros(clock), look.horizon_us)
-            await writer.settle(micros(clock), round(grace_s * 1_000_000))
+            until_us = member.stored_until_us(micros(clock))
+            await writer.settle(until_us, round(grace_s * 1_000_000), shared=member.shared)
             await asyncio.sleep(every_s)

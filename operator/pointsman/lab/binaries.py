@@ -1,8 +1,8 @@
-"""Finds etcd, kube-apiserver and Prometheus, or builds them once from pinned Go modules; finds a browser.
+"""Finds etcd, kube-apiserver and Prometheus, or builds them once from pinned Go modules; finds others.
 
 Order: `KUBEBUILDER_ASSETS` (the convention of controller-runtime's envtest), `PATH`, the cache folder.
 Whoever puts a binary in the first two answers for its version; one in the cache must have the version that
-build/tools pins. Chromium, which only the tests of the lab's report need, comes from PATH or from apt-get.
+build/tools pins. Chromium and PostgreSQL, which only tests need, come from PATH or from apt-get.
 """
 
 from __future__ import annotations
@@ -87,8 +87,12 @@ TOOLS: Final = {
 
 
 BROWSER: Final = "chromium"
+POSTGRES: Final = "postgres"
 _BROWSERS: Final = (BROWSER, "chromium-browser", "google-chrome")
-_APT: Final = ("apt-get", "install", "--yes", "--no-install-recommends", BROWSER)
+_PACKAGES: Final = {BROWSER: "chromium", POSTGRES: "postgresql"}
+_DEBIAN_POSTGRES: Final = Path("/usr/lib/postgresql")
+"""Debian keeps the server's own binaries here, by version, and not on PATH."""
+_APT: Final = ("apt-get", "install", "--yes", "--no-install-recommends")
 _APT_S: Final = 900
 
 
@@ -99,7 +103,7 @@ class Binary:
     name: str
     path: Path
     source: str
-    """KUBEBUILDER_ASSETS, PATH or cache."""
+    """KUBEBUILDER_ASSETS, PATH, cache, or whose package."""
 
 
 def cache_dir() -> Path:
@@ -119,6 +123,8 @@ def find(name: str) -> Binary | None:
         on_path = shutil.which(called)
         if on_path:
             return Binary(name, Path(on_path), "PATH")
+    if name == POSTGRES:
+        return _debian_postgres()
     if name == BROWSER:
         return None
     version = TOOLS[name].version
@@ -136,8 +142,8 @@ def ensure(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
     found = find(name)
     if found is not None:
         return found.path
-    if name == BROWSER:
-        return _installed(say)
+    if name in _PACKAGES:
+        return _installed(name, say)
     tool = TOOLS[name]
     target = cache_dir() / "bin" / f"{name}-{tool.version}"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -147,22 +153,28 @@ def ensure(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
     return target
 
 
-def _installed(say: Callable[[str], None]) -> Path:
-    """Install Chromium from the system's packages, where this user may; else `LabError` says how."""
+def _debian_postgres() -> Binary | None:
+    found = sorted(_DEBIAN_POSTGRES.glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]), reverse=True)
+    return Binary(POSTGRES, found[0], "Debian's package") if found else None
+
+
+def _installed(name: str, say: Callable[[str], None]) -> Path:
+    """Install a program from the system's packages, where this user may; else `LabError` says how."""
     problem = "only root can install packages"
+    install = (*_APT, _PACKAGES[name])
     if os.geteuid() == 0 and shutil.which("apt-get"):
-        say("installing chromium from the system's packages, once")
-        for command in (_APT, ("apt-get", "update", "--quiet"), _APT):
+        say(f"installing {_PACKAGES[name]} from the system's packages, once")
+        for command in (install, ("apt-get", "update", "--quiet"), install):
             done = subprocess.run(
                 command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=_APT_S, check=False
             )
-            found = find(BROWSER)
+            found = find(name)
             if found is not None:
                 return found.path
             problem = done.stderr.strip()[-500:] or problem
+    names = ", ".join(_BROWSERS) if name == BROWSER else name
     raise LabError(
-        f"no {', '.join(_BROWSERS)} on PATH, which the test of `lab report` opens; install one, for instance "
-        f"by `{' '.join(_APT)}` ({problem})"
+        f"no {names} on PATH, which tests need; install one, for instance by `{' '.join(install)}` ({problem})"
     )
 
 

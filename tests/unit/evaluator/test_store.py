@@ -15,7 +15,7 @@ from evaluator_builders import POLICY, START_US, capture, measures, record
 from pointsman.evaluator.answer import Kept
 from pointsman.evaluator.record import session_digest
 from pointsman.evaluator.rows import Batch, Written
-from pointsman.evaluator.store import Store, StoreError
+from pointsman.evaluator.store import RefusedError, Store, StoreError, UnavailableError
 from pointsman.evaluator.totals import Name, Series, capture_series
 
 HOUR_US = 3_600_000_000
@@ -78,7 +78,7 @@ def test_a_request_id_that_a_client_repeats_hides_no_request(store: Store) -> No
 
 def test_a_batch_is_written_whole_or_not_at_all(path: Path, store: Store) -> None:
     """A row that SQLite cannot take leaves nothing of its batch."""
-    with pytest.raises(OverflowError):
+    with pytest.raises(RefusedError):
         write(store, record(1), record(2, duration_us=1 << 70))
     assert store.totals() == Counter()
     assert write(store, record(1)).duplicates == 0
@@ -87,11 +87,11 @@ def test_a_batch_is_written_whole_or_not_at_all(path: Path, store: Store) -> Non
 def test_a_full_disk_loses_nothing_that_was_written(path: Path, store: Store) -> None:
     """When no page can be added, the transaction fails; rows from before stay, and later ones go in again."""
     write(store, record(1))
-    (pages,) = store._db.execute("PRAGMA page_count").fetchone()
-    store._db.execute(f"PRAGMA max_page_count = {pages + 2}")
-    with pytest.raises(sqlite3.OperationalError, match="full"):
+    (pages,) = store.db.connection.execute("PRAGMA page_count").fetchone()
+    store.db.connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+    with pytest.raises(UnavailableError, match="full"):
         write(store, captures=[capture(2, kept=Kept("text", "x" * 100_000, truncated=False))])
-    store._db.execute("PRAGMA max_page_count = 1000000")
+    store.db.connection.execute("PRAGMA max_page_count = 1000000")
     write(store, record(3))
     assert store.totals()[Series(Name.ENTRIES, ())] == 2
 

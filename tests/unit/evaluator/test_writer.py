@@ -93,13 +93,13 @@ async def test_a_full_disk_drops_counts_and_recovers(rig: Rig, monkeypatch: pyte
     """With no page left rows are dropped and counted, nothing dies; with room again they go in."""
     monkeypatch.setattr(writer_module, "RETRY_PAUSES_S", (0.01,))
     async with rig.writer(known_policies()) as writer:
-        await writer.call(lambda store: store._db.execute("PRAGMA max_page_count = 1"))
+        await writer.call(lambda store: store.db.connection.execute("PRAGMA max_page_count = 1"))
         big = Kept("text", "x" * 500_000, truncated=False)
         writer.offer(capture(1, kept=big))
         dropped = {"what": "capture", "because": "store_failed"}
         await until(lambda: rig.value("pointsman_evaluator_dropped_total", **dropped) == 1)
         assert "full" in writer.failing
-        await writer.call(lambda store: store._db.execute("PRAGMA max_page_count = 1000000"))
+        await writer.call(lambda store: store.db.connection.execute("PRAGMA max_page_count = 1000000"))
         writer.offer(record(2))
         await until(lambda: writer.totals.value(ENTRIES) == 1)
         assert writer.failing == ""
@@ -108,7 +108,7 @@ async def test_a_full_disk_drops_counts_and_recovers(rig: Rig, monkeypatch: pyte
 async def test_a_locked_store_delays_and_loses_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process holds the file for a while: the batch is written when it lets go."""
     async with rig.writer(known_policies()) as writer:
-        await writer.call(lambda store: store._db.execute("PRAGMA busy_timeout = 10"))
+        await writer.call(lambda store: store.db.connection.execute("PRAGMA busy_timeout = 10"))
         other = sqlite3.connect(rig.path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         writer.offer(record(1))
