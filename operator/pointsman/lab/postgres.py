@@ -7,6 +7,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -35,10 +36,14 @@ class Postgres(Server):
     ) -> None:
         """`settings`: of postgresql.conf, for instance `max_connections=20`."""
         binary = binaries.ensure(binaries.POSTGRES, say)
-        home = state_dir.resolve() / "postgres"
+        self._user = _user()
+        self._own = None if self._user is None else Path(tempfile.mkdtemp(prefix="pointsman-postgres-"))
+        """Where it lies if somebody else runs it, who may not look into our folders."""
+        home = (self._own or state_dir.resolve()) / "postgres"
+        if self._own is not None and self._user is not None:
+            os.chown(self._own, self._user.pw_uid, self._user.pw_gid)
         self.port = port or free_port()
         self.url = f"postgresql://{USER}@{LOCALHOST}:{self.port}/{DATABASE}"
-        self._user = _user()
         if not (home / "PG_VERSION").exists():
             self._init(binary, home, password)
         options = (f"port={self.port}", f"listen_addresses={LOCALHOST}", "unix_socket_directories=", "fsync=off")
@@ -47,6 +52,12 @@ class Postgres(Server):
         log = state_dir.resolve() / "log" / "postgres.log"
         address = f"{LOCALHOST}:{self.port}"
         super().__init__(Spec("postgres", command, log, address, lambda: _answers(self.port)))
+
+    def __exit__(self, *exception: object) -> None:
+        """End it, and remove what it kept outside of our folder."""
+        super().__exit__(*exception)
+        if self._own is not None:
+            shutil.rmtree(self._own, ignore_errors=True)
 
     def _init(self, binary: Path, home: Path, password: str) -> None:
         """Make an empty cluster with one database, in one go: a folder that is there is whole."""
@@ -85,7 +96,8 @@ class Postgres(Server):
     def _as_user(self) -> list[str]:
         if self._user is None:
             return []
-        return ["setpriv", f"--reuid={self._user.pw_uid}", f"--regid={self._user.pw_gid}", "--clear-groups"]
+        # The kernel forgets whose death ends a process when that changes its user.
+        return ["setpriv", "--pdeathsig=SIGQUIT", f"--reuid={self._user.pw_uid}", f"--regid={self._user.pw_gid}", "--clear-groups"]
 
 
 def _user() -> pwd.struct_passwd | None:

@@ -180,7 +180,7 @@ class Postgres:
                 self._server.url,
                 password=self._server.password(),
                 autocommit=True,
-                prepare_threshold=None,
+                prepare_threshold=5,
                 connect_timeout=CONNECT_S,
                 keepalives_idle=5,
                 keepalives_interval=5,
