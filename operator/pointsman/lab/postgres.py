@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -51,7 +50,8 @@ class Postgres(Server):
         command += [part for option in (*options, *settings) for part in ("-c", option)]
         log = state_dir.resolve() / "log" / "postgres.log"
         address = f"{LOCALHOST}:{self.port}"
-        super().__init__(Spec("postgres", command, log, address, lambda: _answers(self.port)))
+        isready = binary.resolve().with_name("pg_isready")
+        super().__init__(Spec("postgres", command, log, address, lambda: _answers(isready, self.port)))
 
     def __exit__(self, *exception: object) -> None:
         """End it, and remove what it kept outside of our folder."""
@@ -112,11 +112,7 @@ def _user() -> pwd.struct_passwd | None:
     raise LabError(f"PostgreSQL does not run as root, and there is none of {', '.join(_SAFE_USERS)}")
 
 
-def _answers(port: int) -> bool:
-    """Tell whether the server takes connections: it answers a request for encryption by one letter."""
-    try:
-        with socket.create_connection((LOCALHOST, port), timeout=1) as connection:
-            connection.sendall(b"\0\0\0\x08\x04\xd2\x16\x2f")
-            return connection.recv(1) in {b"S", b"N"}
-    except OSError:
-        return False
+def _answers(isready: Path, port: int) -> bool:
+    """Tell whether the server takes connections, and is not still starting."""
+    ask = [str(isready), "--quiet", f"--host={LOCALHOST}", f"--port={port}", "--timeout=1"]
+    return subprocess.run(ask, check=False, timeout=10, stdin=subprocess.DEVNULL).returncode == 0
