@@ -13,8 +13,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from pointsman.evaluator.policies import Policies
 from pointsman.evaluator.member import Terms
+from pointsman.evaluator.policies import Policies
 from pointsman.evaluator.serve import Settings, serve
 from pointsman.evaluator.store.address import address
 from pointsman.evaluator.tls import TLSFiles

@@ -162,7 +162,7 @@ class EvaluatorStack:
         return await until(enough, 10, 0.1) or {}
 
     async def metric(self, name: str) -> dict[tuple[tuple[str, str], ...], float]:
-        """Return a metric's samples by their labels, summed over evaluators; those that are away have none."""
+        """Return a metric's samples by their labels, summed over evaluators that are there."""
         sums: dict[tuple[tuple[str, str], ...], float] = {}
         for client in (self.own, *((self.others,) if self.second else ())):
             try:
@@ -231,7 +231,9 @@ class EvaluatorStack:
         clusters = [
             _cluster("tier", self.tier.port or 0),
             _cluster("pointsman-access-log", self.ports["als"], http2=True, tls=self.client_tls),
-            _cluster("pointsman-capture", self.ports["capture2" if self.url else "capture"], tls=self.client_tls),
+            _cluster(
+                "pointsman-capture", self.ports["capture2" if self.url else "capture"], tls=self.client_tls
+            ),
         ]
         listener = {
             "name": "entry",

@@ -23,11 +23,10 @@ from evaluator_rig import Rig
 from pointsman.api.v1alpha1.rubrics import Rubric, rubric_version
 from pointsman.evaluator import scoring as scoring_module
 from pointsman.evaluator.answer import Kept
-from pointsman.evaluator.cases import PairRow, ScoredRequest, ShadowNote
+from pointsman.evaluator.cases import ScoredRequest
 from pointsman.evaluator.evidence import EVIDENCE, Evidence
 from pointsman.evaluator.record import AccessRecord
 from pointsman.evaluator.summary import Window, summarize
-from pointsman.evaluator.totals import Series
 from pointsman.evaluator.writer import Writer
 from wait import until
 

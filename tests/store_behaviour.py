@@ -151,8 +151,6 @@ def test_a_revision_that_is_gone_goes_alone(store: Store) -> None:
     )
 
 
-
-
 def test_text_that_only_one_database_could_hold_is_taken(store: Store) -> None:
     """A NUL in a text, which PostgreSQL cannot store, costs no row."""
     kept = Kept("text", "one\0two", truncated=False)

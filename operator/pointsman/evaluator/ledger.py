@@ -101,13 +101,11 @@ class Ledger:
             if mark.at_us + grace_us <= now_us
         ]
 
-    def settle(
-        self, now_us: int, grace_us: int, arrived: Mapping[tuple[str, int], int] | None = None
-    ) -> int:
+    def settle(self, now_us: int, grace_us: int, arrived: Mapping[tuple[str, int], int] | None = None) -> int:
         """Close the marks that are `grace_us` old; return how many more requests are lost than was known.
 
-        `arrived`: by (node, horizon), how many requests the store has that ended by then, where others than we
-        store them too.
+        `arrived`: by (node, horizon), how many requests the store has that ended by then, where not we alone
+        store them.
         """
         more = 0
         for entry in self._nodes.values():

@@ -123,8 +123,8 @@ class Member:
                 await self._once(writer)
                 await asyncio.sleep(self.terms.beat_s)
         finally:
+            self._thread.submit(self._db.close)  # after what it may be at
             self._thread.shutdown(wait=False)
-            self._db.close()
 
     async def _once(self, writer: Writer) -> None:
         begin = time.monotonic()
@@ -158,7 +158,9 @@ class Member:
         before, self._last = self._last, found
         self._at = begin
         self._offset_us = found.now_us - self.clock_us()
-        self._steady_since = begin if self._steady_since in {float("inf"), float("-inf")} else self._steady_since
+        self._steady_since = (
+            begin if self._steady_since in {float("inf"), float("-inf")} else self._steady_since
+        )
         self.metrics.live.set(len(found.live))
         self.metrics.leads.set(found.leads)
         if before is not None and found.leads and not before.leads:

@@ -20,6 +20,7 @@ from pointsman.evaluator.store import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
     from prometheus_client import CollectorRegistry
 
     from pointsman.clock import Clock
@@ -66,7 +67,9 @@ class OffPath:
         store, member = needs.store, needs.member
         rollouts = Rollouts(needs.policies)
         spending = Spending(
-            needs.policies, needs.clock, lambda policy, since: history.spent(store, policy, since, member.name)
+            needs.policies,
+            needs.clock,
+            lambda policy, since: history.spent(store, policy, since, member.name),
         )
         spending.sharers = lambda: len(member.live)
         self._store, self._member, self._spending, self._clock = store, member, spending, needs.clock
@@ -127,7 +130,9 @@ class OffPath:
         """Learn what the other replicas spend of the same budgets."""
         while True:
             since = self._clock().timestamp() - HOUR_S
-            with contextlib.suppress(StoreError):  # the last word stands; the store's trouble is told elsewhere
+            with contextlib.suppress(
+                StoreError
+            ):  # the last word stands; the store's trouble is told elsewhere
                 self._spending.elsewhere = await asyncio.to_thread(
                     history.spent_by_others, self._store, since, self._member.name
                 )

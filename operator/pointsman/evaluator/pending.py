@@ -23,9 +23,9 @@ def read_pending(db: Database, scorer: str, *, handed: bool = False) -> list[tup
     rows = db.execute(
         "SELECT id, node, request_id, start_us, duration_us, policy, revision, tier, served_tier, reason,"
         " score, intent, status, flags, attempts, stream, prompt_tokens, completion_tokens, captured,"
-        " session, rollout, step, arm, failed FROM requests"
-        f" WHERE pending AND scorer = ?{' AND handed' if handed else ''} ORDER BY id",
-        (scorer,),
+        " session, rollout, step, arm, failed FROM requests WHERE pending AND scorer = ? AND (handed OR ?)"
+        " ORDER BY id",
+        (scorer, not handed),
     )
     return [(row[0], _record(row[1:])) for row in rows]
 
@@ -72,7 +72,7 @@ def read_texts(db: Database, requests: Iterable[tuple[str, str]]) -> list[Captur
         requests,
     )
     return [
-        CaptureRow(
+        CaptureRow(  # type: ignore[misc]  # the rest are no keywords
             *row[5:],
             kept=Kept(cast("Form", row[0]), row[1], truncated=bool(row[2])),
             turn_sha256=row[3],

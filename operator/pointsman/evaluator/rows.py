@@ -106,7 +106,7 @@ def insert_requests(
     """Insert the requests that are not there yet; `replica`: who scores them."""
     if not requests:
         return
-    forgotten = dict(db.execute("SELECT session, at_us FROM forgotten").fetchall())
+    forgotten: dict[str, int] = dict(db.execute("SELECT session, at_us FROM forgotten").fetchall())
     # Of a session that was forgotten while its request was under way: it is counted, not linked.
     unlinked = [forgotten.get(record.session, -1) >= record.start_us for record, _ in requests]
     rows = [
@@ -129,7 +129,9 @@ def insert_requests(
     drop_texts(db, drop)
 
 
-def _request_row(record: AccessRecord, measures: Measures, replica: str, *, unlink: bool) -> tuple[object, ...]:
+def _request_row(
+    record: AccessRecord, measures: Measures, replica: str, *, unlink: bool
+) -> tuple[object, ...]:
     return (
         record.request_id,
         record.start_us,

@@ -171,7 +171,15 @@ def _insert_note(into: Transaction, item: ShadowNote) -> None:
         added = db.execute(
             "INSERT INTO shadow_requests (policy, rollout, case_id, outcome, cost_nano, at_us, replica)"
             " VALUES (?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
-            (item.policy, item.rollout, item.case_id, item.outcome, item.cost_nano, into.now_us, into.replica),
+            (
+                item.policy,
+                item.rollout,
+                item.case_id,
+                item.outcome,
+                item.cost_nano,
+                into.now_us,
+                into.replica,
+            ),
         ).rowcount
         if not added:
             written.duplicates += 1

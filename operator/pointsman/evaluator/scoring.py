@@ -273,7 +273,7 @@ class Scoring:
                 del self._by_request[key]
 
     async def _hand_over(self, entries: list[_Open], found: Sequence[CaptureRow]) -> None:
-        """Leave requests of rollouts to the replica that holds them as they came: shadow and intent need that."""
+        """Leave requests of rollouts to who holds them as they came: shadow and intent need that."""
         live = self._member.live - {self._member.name}
         holders = {
             (row.policy, row.request_id): row.replica

@@ -50,6 +50,7 @@ from pointsman.kube.metrics import KubeMetrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
     from pointsman.api.v1alpha1.meta import SecretKeyRef
     from pointsman.clock import Clock
     from pointsman.evaluator.member import Member, Terms
@@ -301,7 +302,7 @@ async def _http(app: web.Application, address: str, context: ssl.SSLContext | No
         await runner.cleanup()
 
 
-async def _sweeping(
+async def _sweeping(  # noqa: PLR0917 - one caller, which puts everything together
     settings: Settings,
     writer: Writer,
     policies: Policies,

@@ -105,7 +105,8 @@ def _guards(db: Database, window: Window) -> list[dict[str, Any]]:
     results: list[dict[str, Any]] = []
     for rubric in Rubric:
         rows = db.execute(
-            f"SELECT {_SERVED} AS tier, count(*), sum(CASE WHEN ',' || failed || ',' LIKE :rubric THEN 1 ELSE 0 END)"
+            f"SELECT {_SERVED} AS tier, count(*),"
+            " sum(CASE WHEN ',' || failed || ',' LIKE :rubric THEN 1 ELSE 0 END)"
             f" FROM requests WHERE {_WHERE} GROUP BY 1",
             window.query | {"rubric": f"%,{rubric},%"},
         )
@@ -140,13 +141,12 @@ def _quantiles(db: Database, window: Window, column: str) -> dict[str, Any]:
 
 def _captures(db: Database, window: Window, requests: int) -> dict[str, Any]:
     """Return the texts that are stored now, and the share of requests of which both halves are."""
-    halves = dict(
-        db.execute(
-            "SELECT half, count(*) FROM captures"
-            " WHERE policy = :policy AND at_us >= :since AND at_us < :until GROUP BY 1",
-            window.query,
-        ).fetchall()
+    rows = db.execute(
+        "SELECT half, count(*) FROM captures"
+        " WHERE policy = :policy AND at_us >= :since AND at_us < :until GROUP BY 1",
+        window.query,
     )
+    halves: dict[str, int] = dict(rows.fetchall())
     whole = _one(
         db,
         window,

@@ -23,7 +23,7 @@ _SCORED: Final = (
 def rollouts(db: Database, query: Mapping[str, str | int]) -> list[dict[str, Any]]:
     """Return the newest rollouts that served requests in the window; `query`: policy, since, until."""
     found = db.execute(
-        "SELECT rollout, count(*) AS requests, sum(CASE WHEN pending THEN 1 ELSE 0 END) AS waiting FROM requests"
+        "SELECT rollout, count(*), sum(CASE WHEN pending THEN 1 ELSE 0 END) FROM requests"
         " WHERE policy = :policy AND start_us >= :since AND start_us < :until AND rollout <> ''"
         " GROUP BY 1 ORDER BY max(start_us) DESC LIMIT :most",
         {**query, "most": MOST},

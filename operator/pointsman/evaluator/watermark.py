@@ -49,7 +49,9 @@ class Watermark(Collector):
                 now_us = min(now_us, silent_us)
             until = self._scoring.scored_until_us(now_us)
             for policy, rollout in self._policies.live.items():
-                gauge.add_metric(rollout_scope(policy, rollout.id), min(until.get(policy, now_us), now_us) / 1_000_000)
+                gauge.add_metric(
+                    rollout_scope(policy, rollout.id), min(until.get(policy, now_us), now_us) / 1_000_000
+                )
         yield gauge
 
     def describe(self) -> Iterable[Metric]:

@@ -323,7 +323,7 @@ class Keeping:
         return max(self.requests_s, 7 * 86_400)
 
 
-async def sweep(
+async def sweep(  # noqa: PLR0917 - one caller, which puts everything together
     writer: Writer,
     policies: Policies,
     keeping: Keeping,

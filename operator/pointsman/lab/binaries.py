@@ -114,7 +114,7 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pointsman"
 
 
-def find(name: str) -> Binary | None:
+def find(name: str) -> Binary | None:  # noqa: PLR0911 - a place each
     """Look for a binary where it may be; build nothing."""
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     if assets and os.access(Path(assets) / name, os.X_OK):
@@ -154,7 +154,9 @@ def ensure(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
 
 
 def _debian_postgres() -> Binary | None:
-    found = sorted(_DEBIAN_POSTGRES.glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]), reverse=True)
+    found = sorted(
+        _DEBIAN_POSTGRES.glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]), reverse=True
+    )
     return Binary(POSTGRES, found[0], "Debian's package") if found else None
 
 
@@ -174,7 +176,7 @@ def _installed(name: str, say: Callable[[str], None]) -> Path:
             problem = done.stderr.strip()[-500:] or problem
     names = ", ".join(_BROWSERS) if name == BROWSER else name
     raise LabError(
-        f"no {names} on PATH, which tests need; install one, for instance by `{' '.join(install)}` ({problem})"
+        f"no {names} on PATH, which tests need; install it, for instance by `{' '.join(install)}`: {problem}"
     )
 
 

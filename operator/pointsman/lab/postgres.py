@@ -33,7 +33,7 @@ class Postgres(Server):
         settings: tuple[str, ...] = (),
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`settings`: of postgresql.conf, for instance `max_connections=20`."""
+        """Take `settings` of postgresql.conf, for instance `max_connections=20`."""
         binary = binaries.ensure(binaries.POSTGRES, say)
         self._user = _user()
         self._own = None if self._user is None else Path(tempfile.mkdtemp(prefix="pointsman-postgres-"))
@@ -45,7 +45,12 @@ class Postgres(Server):
         self.url = f"postgresql://{USER}@{LOCALHOST}:{self.port}/{DATABASE}"
         if not (home / "PG_VERSION").exists():
             self._init(binary, home, password)
-        options = (f"port={self.port}", f"listen_addresses={LOCALHOST}", "unix_socket_directories=", "fsync=off")
+        options = (
+            f"port={self.port}",
+            f"listen_addresses={LOCALHOST}",
+            "unix_socket_directories=",
+            "fsync=off",
+        )
         command = [*self._as_user(), str(binary), "-D", str(home)]
         command += [part for option in (*options, *settings) for part in ("-c", option)]
         log = state_dir.resolve() / "log" / "postgres.log"
@@ -97,7 +102,13 @@ class Postgres(Server):
         if self._user is None:
             return []
         # The kernel forgets whose death ends a process when that changes its user.
-        return ["setpriv", "--pdeathsig=SIGQUIT", f"--reuid={self._user.pw_uid}", f"--regid={self._user.pw_gid}", "--clear-groups"]
+        return [
+            "setpriv",
+            "--pdeathsig=SIGQUIT",
+            f"--reuid={self._user.pw_uid}",
+            f"--regid={self._user.pw_gid}",
+            "--clear-groups",
+        ]
 
 
 def _user() -> pwd.struct_passwd | None:

@@ -53,7 +53,7 @@ def test_a_newer_database_is_refused(url: str) -> None:
     """A downgrade says what to do instead of breaking what it does not understand."""
     Store(url).close()
     ask(url, "INSERT INTO pointsman_schema (version) VALUES (99)")
-    with pytest.raises(StoreError, match="version 99.*run the release that wrote it"):
+    with pytest.raises(StoreError, match=r"version 99.*run the release that wrote it"):
         Store(url)
 
 

@@ -1,4 +1,4 @@
-"""Several replicas on one database: each counts its own, the dead are inherited once, the name is one's own."""
+"""Several replicas on one database: each counts its own, the dead are inherited once."""
 
 from __future__ import annotations
 
@@ -12,12 +12,20 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from evaluator_builders import POLICY, POLITE, ROLLOUT, FakeClock, capture, known_policies, record
-from evaluator_builders import rollout_status
+from evaluator_builders import (
+    POLICY,
+    POLITE,
+    ROLLOUT,
+    FakeClock,
+    capture,
+    known_policies,
+    record,
+    rollout_status,
+)
 from pointsman.clock import system_clock
 from pointsman.evaluator.answer import Kept
 from pointsman.evaluator.bodies import Bodies
-from pointsman.evaluator.cases import GateCase, PairRow
+from pointsman.evaluator.cases import GateCase, PairRow, ShadowNote
 from pointsman.evaluator.classify import Classifiers
 from pointsman.evaluator.intents import Intents
 from pointsman.evaluator.member import Member, MemberMetrics, Terms
@@ -27,11 +35,14 @@ from pointsman.evaluator.record import session_digest
 from pointsman.evaluator.rollouts import Rollouts
 from pointsman.evaluator.rows import Batch
 from pointsman.evaluator.scoring import Scoring
-from pointsman.evaluator.store import FencedError, Store, TakenError
+from pointsman.evaluator.shadow.history import spent, spent_by_others
+from pointsman.evaluator.store import FencedError, Store, TakenError, UnavailableError
 from pointsman.evaluator.store.address import Server
+from pointsman.evaluator.store.connect import reading
 from pointsman.evaluator.store.replicas import Replica, adopt, join
 from pointsman.evaluator.totals import Name, Series
-from pointsman.evaluator.writer import Writer, micros
+from pointsman.evaluator.writer import Keeping, Writer, micros, sweep
+from pointsman.lab.postgres import Postgres
 from postgres_kit import ask
 from wait import until
 
@@ -75,9 +86,7 @@ async def replica(url: str, name: str, policies: Policies | None = None) -> Asyn
     writer.totals.trusted = lambda: member.trusted
     classifiers, bodies = Classifiers(registry), Bodies()
     intents = Intents(known, Rollouts(known), classifiers, registry)
-    scoring = Scoring(
-        writer, known, lambda _: (), intents, bodies=bodies, registry=registry, member=member
-    )
+    scoring = Scoring(writer, known, lambda _: (), intents, bodies=bodies, registry=registry, member=member)
     member.on_forgotten = bodies.clear
     tasks = [asyncio.create_task(work) for work in (writer.run(), member.run(writer), scoring.run())]
     one = One(store, writer, member, bodies, scoring, tasks)
@@ -151,7 +160,7 @@ async def test_a_restart_within_the_lease_counts_on(url: str) -> None:
 
 
 async def test_a_replica_that_was_taken_for_dead_counts_anew(url: str) -> None:
-    """It could not be heard for a lease: it shows nothing, then begins from zero; no count is lost or twice."""
+    """Not heard of for a lease: it shows nothing, then begins from zero; no count is lost or twice."""
     async with replica(url, "a") as a, replica(url, "b") as b:
         b.writer.offer(record(1))
         await until(lambda: b.shown() == 1)
@@ -165,9 +174,7 @@ async def test_a_replica_that_was_taken_for_dead_counts_anew(url: str) -> None:
 
 
 def _revived(one: One, url: str) -> Member:
-    one.member = Member(
-        Server(url), one.member.replica, one.member.clock_us, one.member.metrics, TERMS
-    )
+    one.member = Member(Server(url), one.member.replica, one.member.clock_us, one.member.metrics, TERMS)
     one.writer.totals.trusted = lambda: one.member.trusted
     return one.member
 
@@ -206,7 +213,7 @@ async def test_a_request_is_scored_by_who_holds_its_text_as_it_came(url: str) ->
     async with replica(url, "a", policies) as a, replica(url, "b", policies) as b:
         await until(lambda: len(a.member.live) == len(b.member.live) == 2)
         seen: list[str] = []
-        a.scoring.on_scored.append(lambda scored: seen.append("a"))
+        a.scoring.on_scored.append(lambda _: seen.append("a"))
         b.scoring.on_scored.append(lambda scored: seen.append(f"b {scored.body!r}"))
         b.bodies.put(POLICY, "request-1", b"as it came")
         b.writer.offer(capture(1, kept=Kept("json", "{}", truncated=False)))
@@ -221,7 +228,7 @@ async def test_a_request_is_scored_by_who_holds_its_text_as_it_came(url: str) ->
 
 
 async def test_what_a_dead_replica_had_to_score_is_scored_by_its_heir(url: str) -> None:
-    """Stored and pending when it died: given up or scored once, by another; until then nobody says all is scored."""
+    """Pending when it died: scored once, by another; until then nobody says that all is scored."""
     policies = known_policies(rubrics=[POLITE], status=rollout_status())
     served = record(1, captured=True, rollout=ROLLOUT, step=3, arm="incumbent")
     async with replica(url, "a", policies) as a:
@@ -245,7 +252,9 @@ async def test_a_deleted_session_is_out_of_every_replicas_memory(url: str) -> No
 
 async def test_a_gate_that_another_takes_up_counts_as_one(url: str) -> None:
     """A case that one replica gave up and the next scored: the sums over both are those of the rows."""
-    pair = PairRow(POLICY, ROLLOUT, "gate", "case", "g", "law", "polite", "1", incumbent=True, candidate=False)
+    pair = PairRow(
+        POLICY, ROLLOUT, "gate", "case", "g", "law", "polite", "1", incumbent=True, candidate=False
+    )
     sums: Counter[Series] = Counter()
     for name, items in (("a", [GateCase(POLICY, ROLLOUT, "case", "failed")]), ("b", [pair, pair])):
         own = Replica(name)
@@ -255,3 +264,47 @@ async def test_a_gate_that_another_takes_up_counts_as_one(url: str) -> None:
     with Store(url) as store:
         sums, rows = store.all_totals(), store.recount()
         assert {series: sums[series] for series in rows} == dict(rows)
+
+
+async def test_one_sweeps_and_all_forget(url: str) -> None:
+    """Counters that the leader drops are gone from the other's exposition at its next sweep."""
+    gone = Policies()
+    gone.synced.set()
+    keeping = Keeping(requests_s=1 << 31, series_s=0)
+    async with replica(url, "a") as a, replica(url, "b") as b:
+        await until(lambda: a.member.leads != b.member.leads)
+        leader, other = (a, b) if a.member.leads else (b, a)
+        other.writer.offer(record(1))
+        await until(lambda: other.shown() == 1)
+        assert b"pointsman_requests_total{" in other.writer.totals.render()
+        metrics = ProcessMetrics(CollectorRegistry())
+        for one in (leader, leader, other):
+            await sweep(one.writer, gone, keeping, metrics, system_clock, one.member)
+        assert b"pointsman_requests_total{" not in other.writer.totals.render()
+        assert other.shown() == 1
+
+
+def test_a_budget_knows_what_others_spend(url: str) -> None:
+    """What each replica's replays have cost is told apart, for the last hour."""
+    for name, cost in (("a", 5), ("b", 7)):
+        own = Replica(name)
+        with Store(url, replica=own) as store:
+            join(store.db, own)
+            note = ShadowNote(POLICY, ROLLOUT, "replayed", cost, f"request-{name}")
+            store.write(Batch(cases=[note], now_us=10_000_000))
+    assert spent(Server(url), POLICY, 1.0, "a") == [(10.0, 5)]
+    assert spent_by_others(Server(url), 1.0, "a") == {POLICY: 7}
+    assert spent_by_others(Server(url), 11.0, "a") == {}
+
+
+async def test_a_password_comes_from_a_file_and_is_never_told(tmp_path: Path) -> None:
+    """With the right one the store opens; a wrong one is an error that holds neither."""
+    file = tmp_path / "password"
+    with Postgres(tmp_path, password="right-word") as server:
+        file.write_text("right-word\n")
+        Store(Server(server.url, file)).close()
+        file.write_text("wrong-word\n")
+        wrong = reading(Server(server.url, file))
+        with pytest.raises(UnavailableError, match="password authentication failed") as refused, wrong:
+            pass
+        assert "wrong-word" not in str(refused.value)

@@ -1,4 +1,4 @@
-"""Two evaluators on PostgreSQL behind one Envoy: the log goes to one, captures to the other, and things die."""
+"""Two evaluators on PostgreSQL behind one Envoy: log to one, captures to the other; and things die."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ async def again(server: Server | None) -> None:
 
 
 async def test_log_and_text_meet_in_the_database(stack: EvaluatorStack) -> None:
-    """Every request is stored once, with both halves of its text, whoever received what; either one tells it."""
+    """Every request is stored once, with both halves of its text; either evaluator tells it."""
     for _ in range(20):
         assert await stack.post("/v1/good") == 200
     await until(lambda: whole(stack, 20), 15)
@@ -141,7 +141,7 @@ async def test_scale_down_under_load_hands_its_counts_over(stack: EvaluatorStack
 
 
 async def test_the_database_away_for_a_while_loses_nothing(tmp_path: Path) -> None:
-    """PostgreSQL is killed under load and is back after some seconds: every request is counted, none is lost."""
+    """PostgreSQL ends under load and is back after some seconds: every request is counted, none lost."""
     with Postgres(tmp_path / "server") as server:
         async with EvaluatorStack(tmp_path, url=server.url, terms=TERMS) as stack:
             load = Load(stack)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluator_builders import POLICY, POLITE, ROLLOUT, known_policies
+from evaluator_builders import POLICY, POLITE, ROLLOUT, known_policies, rollout_status
 from evaluator_rig import Rig
 from pointsman.evaluator import writer as writer_module
 from pointsman.evaluator.cases import PairRow, ShadowNote

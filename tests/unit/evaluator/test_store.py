@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from evaluator_builders import START_US, capture, record
+from evaluator_builders import START_US, capture, file_of, record
 from pointsman.evaluator.answer import Kept
 from pointsman.evaluator.store import Store, StoreError, UnavailableError
 from pointsman.evaluator.store.migrations import MIGRATIONS
 from pointsman.evaluator.totals import Name, Series
 from store_behaviour import *  # noqa: F403 - the tests that both databases run
-from store_behaviour import HOUR_US, SESSION, texts, write
+from store_behaviour import HOUR_US, SESSION, write
 
 
 @pytest.fixture
@@ -51,11 +51,11 @@ def test_what_is_written_is_there_after_reopening(path: Path) -> None:
 def test_a_full_disk_loses_nothing_that_was_written(path: Path, store: Store) -> None:
     """When no page can be added, the transaction fails; rows from before stay, and later ones go in again."""
     write(store, record(1))
-    (pages,) = store.db.connection.execute("PRAGMA page_count").fetchone()
-    store.db.connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+    (pages,) = file_of(store).execute("PRAGMA page_count").fetchone()
+    file_of(store).execute(f"PRAGMA max_page_count = {pages + 2}")
     with pytest.raises(UnavailableError, match="full"):
         write(store, captures=[capture(2, kept=Kept("text", "x" * 100_000, truncated=False))])
-    store.db.connection.execute("PRAGMA max_page_count = 1000000")
+    file_of(store).execute("PRAGMA max_page_count = 1000000")
     write(store, record(3))
     assert store.totals()[Series(Name.ENTRIES, ())] == 2
 

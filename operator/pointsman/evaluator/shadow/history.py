@@ -1,4 +1,4 @@
-"""What shadow and gate did before a restart, or elsewhere, read from the store. Blocking; beside its writer."""
+"""What shadow and gate did before a restart, or elsewhere, read from the store. Blocking."""
 
 from __future__ import annotations
 

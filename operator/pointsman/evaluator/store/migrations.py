@@ -21,7 +21,18 @@ _TYPES: Final = (
     (r"REAL", "DOUBLE PRECISION"),
     (r" WITHOUT ROWID", ""),
 )
-_TRUTHS: Final = ("captured", "dropped", "forgotten", "handed", "incumbent", "candidate", "passed", "pending", "stream", "truncated")
+_TRUTHS: Final = (
+    "captured",
+    "dropped",
+    "forgotten",
+    "handed",
+    "incumbent",
+    "candidate",
+    "passed",
+    "pending",
+    "stream",
+    "truncated",
+)
 """Columns that are true or false: 0 and 1 in SQLite."""
 
 
@@ -248,7 +259,8 @@ ALTER TABLE captures ADD COLUMN replica TEXT NOT NULL DEFAULT '';
 ALTER TABLE shadow_requests ADD COLUMN replica TEXT NOT NULL DEFAULT '';
 CREATE INDEX requests_of_scorer ON requests (scorer, id) WHERE pending;
 """
-"""`scorer`: the replica that a pending request is scored by; `handed`: by another's hand. `replica`: who wrote it."""
+"""`scorer`: the replica that a pending request is scored by; `handed`: another left it to that one;
+`replica`: who wrote it."""
 
 _ONLY_POSTGRES: Final = """
 CREATE INDEX requests_by_end ON requests (node, (start_us + duration_us));
@@ -260,11 +272,16 @@ CREATE TABLE replicas (
   scored_until_us BIGINT NOT NULL
 );
 CREATE TABLE leases (name TEXT PRIMARY KEY, holder TEXT NOT NULL, until_us BIGINT NOT NULL);
-ALTER TABLE totals SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 2000);
-ALTER TABLE nodes SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 500);
-ALTER TABLE replicas SET (fillfactor = 20, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
-ALTER TABLE leases SET (fillfactor = 20, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 200);
-ALTER TABLE requests SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05);
+ALTER TABLE totals SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0,
+  autovacuum_vacuum_threshold = 2000);
+ALTER TABLE nodes SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0,
+  autovacuum_vacuum_threshold = 500);
+ALTER TABLE replicas SET (fillfactor = 20, autovacuum_vacuum_scale_factor = 0.0,
+  autovacuum_vacuum_threshold = 200);
+ALTER TABLE leases SET (fillfactor = 20, autovacuum_vacuum_scale_factor = 0.0,
+  autovacuum_vacuum_threshold = 200);
+ALTER TABLE requests SET (autovacuum_vacuum_scale_factor = 0.02,
+  autovacuum_vacuum_insert_scale_factor = 0.05);
 ALTER TABLE captures SET (autovacuum_vacuum_scale_factor = 0.02);
 """
 """Rows of totals, nodes, replicas and leases are changed all the time: room for it on their own pages, and

@@ -22,7 +22,7 @@ from pointsman.evaluator.store.migrations import LATEST, MIGRATIONS, newer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from typing import LiteralString, Self
+    from typing import Self
 
     from psycopg.abc import Buffer
 
@@ -120,7 +120,7 @@ class Postgres:
     def _within(self, begin: str) -> Iterator[None]:
         try:
             connection = self._connected()
-            connection.execute(cast("LiteralString", begin))
+            connection.execute(begin)
             yield
             connection.execute("COMMIT")
         except BaseException as error:
@@ -165,7 +165,7 @@ class Postgres:
 
     def script(self, text: str) -> None:
         """Run several statements."""
-        self._connected().execute(cast("LiteralString", text))
+        self._connected().execute(text)
 
     def damage(self) -> list[str]:
         """Return nothing: PostgreSQL has tools of its own for that (amcheck)."""
@@ -235,10 +235,9 @@ def _words(error: BaseException) -> str:
 
 
 @lru_cache(512)
-def _translated(statement: str) -> LiteralString:
+def _translated(statement: str) -> str:
     """Return a statement with psycopg's placeholders."""
-    text = re.sub(r":(\w+)", r"%(\1)s", statement.replace("%", "%%")).replace("?", "%s")
-    return cast("LiteralString", text)
+    return re.sub(r":(\w+)", r"%(\1)s", statement.replace("%", "%%")).replace("?", "%s")
 
 
 def _plain(parameters: Parameters) -> Any:

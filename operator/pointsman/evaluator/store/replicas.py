@@ -77,7 +77,7 @@ def fence(db: Database, replica: Replica) -> None:
         raise _taken(replica)
 
 
-def join(db: Postgres, replica: Replica) -> None:
+def join(db: Database, replica: Replica) -> None:
     """Take part; a run before us under the same name is fenced from now on."""
     with db.transaction():
         db.execute(
@@ -134,7 +134,9 @@ def beat(db: Postgres, replica: Replica, behind: Behind, lease_s: float, trusted
     )
 
 
-def adopt(db: Postgres, replica: Replica, dead: str, lease_s: float) -> list[tuple[str, str, str, int]] | None:
+def adopt(
+    db: Database, replica: Replica, dead: str, lease_s: float
+) -> list[tuple[str, str, str, int]] | None:
     """Take over a dead replica's counts (returned) and what it had to score; None: it lives after all."""
     with db.transaction():
         fence(db, replica)

@@ -1,4 +1,4 @@
-"""SQLite: one file, one writer, whole batches. What is in a batch is there after a crash, or none of it is."""
+"""SQLite: one file, one writer. What is in a batch is there after a crash, or none of it is."""
 
 from __future__ import annotations
 
@@ -140,4 +140,6 @@ def migrate(connection: sqlite3.Connection) -> None:
         raise newer(version)
     for migration in MIGRATIONS[version:]:
         number = migration.number
-        connection.executescript(f"BEGIN IMMEDIATE; {migration.sqlite} PRAGMA user_version = {number}; COMMIT;")
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {migration.sqlite} PRAGMA user_version = {number}; COMMIT;"
+        )

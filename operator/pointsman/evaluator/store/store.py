@@ -106,7 +106,9 @@ class Store:
     def nodes(self) -> list[NodeState]:
         """Return what is known of each Envoy."""
         with self.db.snapshot():
-            rows = self.db.execute("SELECT node, received, finished, base, lost, seen_us FROM nodes").fetchall()
+            rows = self.db.execute(
+                "SELECT node, received, finished, base, lost, seen_us FROM nodes"
+            ).fetchall()
         return [NodeState(*row) for row in rows]
 
     def arrived(self, marks: Iterable[tuple[str, int]]) -> list[int]:
