@@ -111,6 +111,8 @@ class EvaluatorStack:
     tier: TestServer = field(default_factory=upstream)
     policy: dict[str, Any] = field(default_factory=lambda: policy_object(capture_spec=CAPTURE))
     url: str = ""
+    second_url: str = ""
+    """By which way the second evaluator reaches the same database; "": by the same."""
     terms: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
@@ -181,7 +183,7 @@ class EvaluatorStack:
             "access_log_address": f"127.0.0.1:{self.ports['als' + number]}",
             "capture_address": f"127.0.0.1:{self.ports['capture' + number]}",
             "http_address": f"127.0.0.1:{self.ports['http' + number]}",
-            "store": self.url or str(self.store),
+            "store": (number and self.second_url) or self.url or str(self.store),
             "replica": f"evaluator{number}" if self.url else "",
             "terms": self.terms,
             "envoy_admin": [f"http://127.0.0.1:{self.ports['admin']}"],

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
+
+from pointsman.lab.process import LOCALHOST
 
 if TYPE_CHECKING:
     from pointsman.lab.postgres import Postgres
@@ -25,3 +29,57 @@ def ask(url: str, statement: str) -> list[tuple[Any, ...]]:
     with psycopg.connect(url, autocommit=True) as connection:
         done = connection.execute(statement)  # type: ignore[call-overload]  # tests' own words
         return list(done.fetchall()) if done.description else []
+
+
+class Partition:
+    """A way to a server that can be made to swallow everything: connections stay, nothing comes through."""
+
+    def __init__(self, url: str) -> None:
+        self._target = int(url.rpartition(":")[2].partition("/")[0])
+        self._url = url
+        self._open = asyncio.Event()
+        self._open.set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, LOCALHOST, 0)
+        port = self._server.sockets[0].getsockname()[1]
+        self.url = self._url.replace(f":{self._target}/", f":{port}/")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def cut(self) -> None:
+        """Let nothing through from now on."""
+        self._open.clear()
+
+    def heal(self) -> None:
+        """Let everything through again, also what was held."""
+        self._open.set()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        with contextlib.suppress(OSError):
+            back, forth = await asyncio.open_connection(LOCALHOST, self._target)
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._pass(reader, forth))
+                    group.create_task(self._pass(back, writer))
+            finally:
+                forth.close()
+                writer.close()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(1 << 16):
+                await self._open.wait()
+                writer.write(data)
+                await writer.drain()
+            writer.close()

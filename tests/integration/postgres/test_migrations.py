@@ -13,6 +13,8 @@ from pointsman.evaluator.store.address import Server
 from pointsman.evaluator.store.postgres import Postgres
 from postgres_kit import ask
 
+pytestmark = pytest.mark.postgres
+
 
 def test_replicas_that_start_together_migrate_once(url: str) -> None:
     """Eight at once on an empty database: each step is applied once, and all of them can write."""

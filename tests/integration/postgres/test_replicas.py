@@ -46,6 +46,8 @@ from pointsman.lab.postgres import Postgres
 from postgres_kit import ask
 from wait import until
 
+pytestmark = pytest.mark.postgres
+
 ENTRIES = Series(Name.ENTRIES, ())
 TERMS = Terms(beat_s=0.1, trusted_s=0.6, lease_s=1.2)
 

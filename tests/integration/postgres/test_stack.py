@@ -17,7 +17,7 @@ from pointsman.lab.process import Server
 from postgres_kit import ask
 from wait import until
 
-pytestmark = [pytest.mark.envoy, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.envoy, pytest.mark.postgres, pytest.mark.timeout(240)]
 
 TERMS = (0.3, 2.0, 5.0)
 

@@ -19,6 +19,7 @@ from psycopg.adapt import Loader
 
 from pointsman.evaluator.store.database import RefusedError, Row, StoreError, UnavailableError
 from pointsman.evaluator.store.migrations import LATEST, MIGRATIONS, newer
+from pointsman.evaluator.store.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -40,6 +41,8 @@ LOCK_MS: Final = 10_000
 IDLE_MS: Final = 10_000
 """A transaction whose evaluator has gone silent ends after this: it must not hold up the others."""
 MIGRATE_MS: Final = 600_000
+DEADLINE_S: Final = 45.0
+"""Of a whole transaction, by our own clock: for a server that says nothing, not even that it is late."""
 
 _LIMITS: Final = (
     f"SET LOCAL statement_timeout = {STATEMENT_MS}; SET LOCAL lock_timeout = {LOCK_MS};"
@@ -71,7 +74,7 @@ class Postgres:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._connection: psycopg.Connection[Row] | None = None
-        self._failed = False
+        self._watch = Watch()
 
     @classmethod
     def open(cls, server: Server) -> Self:
@@ -114,15 +117,16 @@ class Postgres:
 
     def migration(self) -> Any:
         """Be the only one that changes tables within."""
-        return self._within(_MIGRATE)
+        return self._within(_MIGRATE, MIGRATE_MS / 1000)
 
     @contextmanager
-    def _within(self, begin: str) -> Iterator[None]:
+    def _within(self, begin: str, deadline_s: float | None = None) -> Iterator[None]:
         try:
             connection = self._connected()
-            connection.execute(begin)
-            yield
-            connection.execute("COMMIT")
+            with self._watch.within(connection, DEADLINE_S if deadline_s is None else deadline_s):
+                connection.execute(begin)
+                yield
+                connection.execute("COMMIT")
         except BaseException as error:
             self._roll_back()
             named = _named(error)
