@@ -13,8 +13,7 @@ from prometheus_client import Counter, Gauge
 
 from pointsman.evaluator.store import StoreError, TakenError
 from pointsman.evaluator.store.postgres import Postgres
-from pointsman.evaluator.store.replicas import LEASE_S, TRUSTED_S, Behind, Replica, adopt, beat
-from pointsman.evaluator.store.store import series_of
+from pointsman.evaluator.store.replicas import LEASE_S, TRUSTED_S, Behind, Replica, beat
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,6 +80,7 @@ class Member:
         self._last: Beat | None = None
         self._at = self._steady_since = float("-inf")
         self._offset_us = 0
+        self._chore: asyncio.Task[None] | None = None
         self.unscored_us: Callable[[], int] = _nothing
         """How old the oldest request is that we have received and not scored."""
         self.on_forgotten: Callable[[], None] = _ignore
@@ -123,6 +123,8 @@ class Member:
                 await self._once(writer)
                 await asyncio.sleep(self.terms.beat_s)
         finally:
+            if self._chore is not None:
+                self._chore.cancel()
             self._thread.submit(self._db.close)  # after what it may be at
             self._thread.shutdown(wait=False)
 
@@ -147,12 +149,13 @@ class Member:
             return
         self.metrics.beats.labels("ok").inc()
         self._take(found, begin)
+        if self._chore is not None and not self._chore.done():
+            return  # it may have to wait for a write: a heartbeat does not
         if not found.member:
-            await self._again(writer)
-        elif found.leads and begin - self._steady_since >= self.terms.lease_s:
+            self._chore = asyncio.create_task(self._again(writer))
+        elif found.leads and found.dead and begin - self._steady_since >= self.terms.lease_s:
             # After an outage of the database all have been silent: they get a lease's time to speak.
-            for dead in found.dead:
-                await self._adopt(writer, dead)
+            self._chore = asyncio.create_task(self._inherit(writer, found.dead))
 
     def _take(self, found: Beat, begin: float) -> None:
         before, self._last = self._last, found
@@ -171,25 +174,19 @@ class Member:
     async def _again(self, writer: Writer) -> None:
         try:
             await writer.join_anew()
-        except TakenError:
-            raise
         except StoreError as error:
             log.warning("cannot join the other evaluators yet: %s", error)
 
-    async def _adopt(self, writer: Writer, dead: str) -> None:
-        lease_s = self.terms.lease_s
-        try:
-            rows = await writer.call(lambda store: adopt(store.db, store.replica, dead, lease_s))
-        except TakenError:
-            raise
-        except StoreError as error:
-            log.warning("cannot take over replica %s yet: %s", dead, error)
-            return
-        if rows is None:
-            return
-        writer.totals.add({series_of(family, labels, part): value for family, labels, part, value in rows})
-        self.metrics.adopted.inc()
-        log.info("took over an evaluator that is gone", extra={"replica": dead, "series": len(rows)})
+    async def _inherit(self, writer: Writer, dead: tuple[str, ...]) -> None:
+        for name in dead:
+            try:
+                done = await writer.inherit(name, self.terms.lease_s)
+            except StoreError as error:
+                log.warning("cannot take over replica %s yet: %s", name, error)
+                continue
+            if done:
+                self.metrics.adopted.inc()
+                log.info("took over an evaluator that is gone", extra={"replica": name})
 
 
 def _nothing() -> int:

@@ -52,7 +52,6 @@ class Batch:
     cases: list[CaseItem] = field(default_factory=list)
     nodes: Sequence[NodeState] = ()
     """Looks at Envoys: only `finished`, `base`, `lost` and `seen_us` are written."""
-    lost: int = 0
     now_us: int = 0
 
     def __len__(self) -> int:

@@ -16,9 +16,10 @@ from pointsman.evaluator.guards import measure
 from pointsman.evaluator.ledger import Ledger
 from pointsman.evaluator.metrics import Totals
 from pointsman.evaluator.record import AccessRecord
-from pointsman.evaluator.rows import Batch, CaptureRow
+from pointsman.evaluator.rows import Batch, CaptureRow, Written
 from pointsman.evaluator.store import FencedError, RefusedError, StoreError, TakenError
-from pointsman.evaluator.store.replicas import join
+from pointsman.evaluator.store.replicas import ALONE, adopt, join
+from pointsman.evaluator.store.store import series_of
 from pointsman.evaluator.totals import capture_series
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from pointsman.evaluator.membership import Membership
     from pointsman.evaluator.metrics import ProcessMetrics
     from pointsman.evaluator.policies import Policies
-    from pointsman.evaluator.rows import Written
     from pointsman.evaluator.store import Store
 
 log = logging.getLogger(__name__)
@@ -77,8 +77,11 @@ class Writer:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self.totals = Totals(store.totals())
         self.ledger = Ledger(store.nodes())
-        self._joining = asyncio.Lock()
+        self._one = asyncio.Lock()
+        """Of what changes store and counters together."""
         self._joins = 0
+        self._unsure = False
+        """Whether a transaction failed of which nobody said that it was not done."""
         self._stopping_since = 0.0
         self.failing = ""
         """Why the last transaction failed; empty if it did not."""
@@ -127,7 +130,8 @@ class Writer:
                 async with asyncio.timeout(TRY_S if self.failing else None):
                     await self._arrived.wait()
             except TimeoutError:
-                await self._write(Batch())
+                async with self._one:
+                    await self._write(Batch())
             else:
                 return
 
@@ -143,13 +147,23 @@ class Writer:
     async def join_anew(self) -> None:
         """Take part again, after another replica has taken over what we had counted: from zero on."""
         joins = self._joins
-        async with self._joining:
-            if self._joins != joins:
-                return  # somebody else has done it meanwhile
-            gone = self.totals.stored()
-            await self.call(lambda store: join(store.db, store.replica))
-            self.totals.lose(gone)
-            self._joins += 1
+        async with self._one:
+            if self._joins == joins:  # else a write has found it out first
+                await self._join_anew()
+
+    async def inherit(self, dead: str, lease_s: float) -> bool:
+        """Take over a dead replica's counts and what it had to score; False: it lives. `StoreError`."""
+        async with self._one:
+            rows = await self.call(lambda store: adopt(store.db, store.replica, dead, lease_s))
+            if rows is not None:
+                self.totals.add({series_of(family, labels, part): n for family, labels, part, n in rows})
+        return rows is not None
+
+    async def _join_anew(self) -> None:
+        gone = self.totals.stored()
+        await self.call(lambda store: join(store.db, store.replica))
+        self.totals.lose(gone)
+        self._joins += 1
         log.warning("this evaluator was taken for dead and counts anew; its counts were taken over")
 
     async def settle(self, now_us: int, grace_us: int, *, shared: bool = False) -> None:
@@ -167,11 +181,12 @@ class Writer:
             except StoreError as error:
                 log.warning("cannot ask the store what has arrived: %s", error)
                 return
-        lost = self.ledger.settle(now_us, grace_us, arrived)
+        self.ledger.settle(now_us, grace_us, arrived)
         changed = self.ledger.take_changed()
         if changed:
             self.totals.lost_known = True
-            await self._write(Batch(nodes=changed, lost=lost))
+            async with self._one:
+                await self._write(Batch(nodes=changed))
 
     async def _first_sync(self) -> None:
         """Wait for the policies' prices, but not for ever: counts matter more than costs."""
@@ -200,14 +215,15 @@ class Writer:
                     batch.requests.append((record, measure(record, policy, revision)))
                 case case:
                     batch.cases.append(case)
-        await self._write(batch)
+        async with self._one:
+            await self._write(batch)
         self._writing = []
 
     async def _write(self, batch: Batch) -> None:
         """Write a batch; try again when the store is locked or full, then row by row, then drop and count."""
         for pause in (*RETRY_PAUSES_S, None):
             try:
-                self._stored(await self._attempt(batch))
+                await self._take(await self._attempt(batch))
             except TakenError:
                 raise
             except RefusedError as error:
@@ -218,6 +234,7 @@ class Writer:
                 return
             except StoreError as error:
                 self._failed(error)
+                self._unsure = True
                 if pause is None or (self._stop.is_set() and not await self._last_chance()):
                     break
                 if isinstance(error, FencedError):
@@ -231,12 +248,32 @@ class Writer:
 
     async def _rejoin(self) -> None:
         try:
-            await self.join_anew()
+            await self._join_anew()
         except TakenError:
             raise
         except StoreError as error:
             self._failed(error)
             await self._pause(RETRY_PAUSES_S[0])
+
+    async def _take(self, written: Written) -> None:
+        self._stored(written)
+        if self._unsure and self._store.replica is not ALONE:
+            await self._reconcile()
+
+    async def _reconcile(self) -> None:
+        """Read what counts: a connection that broke at a commit has not said whether it was done.
+
+        If it was, its rows were duplicates when they were tried again: neither counted nor scored here.
+        """
+        try:
+            held, pending = await self.call(lambda store: (store.totals(), store.pending()))
+        except StoreError as error:
+            log.warning("cannot see yet what the store has counted: %s", error)
+            return
+        shown = self.totals.stored()
+        self.totals.add({series: more for series, n in held.items() if (more := n - shown.get(series, 0))})
+        self.on_stored(Written(pending=pending))
+        self._unsure = False
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but no longer than until we are to stop."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from envoy_kit.background import Background
 from evaluator_builders import (
     POLICY,
     POLITE,
@@ -43,13 +44,13 @@ from pointsman.evaluator.store.replicas import Replica, adopt, join
 from pointsman.evaluator.totals import Name, Series
 from pointsman.evaluator.writer import Keeping, Writer, micros, sweep
 from pointsman.lab.postgres import Postgres
-from postgres_kit import ask
+from postgres_kit import Partition, ask
 from wait import until
 
 pytestmark = pytest.mark.postgres
 
 ENTRIES = Series(Name.ENTRIES, ())
-TERMS = Terms(beat_s=0.1, trusted_s=0.6, lease_s=1.2)
+TERMS = Terms(beat_s=0.2, trusted_s=2.0, lease_s=4.0)
 
 
 @dataclass
@@ -93,7 +94,7 @@ async def replica(url: str, name: str, policies: Policies | None = None) -> Asyn
     tasks = [asyncio.create_task(work) for work in (writer.run(), member.run(writer), scoring.run())]
     one = One(store, writer, member, bodies, scoring, tasks)
     try:
-        await until(lambda: member.trusted)
+        await until(lambda: member.trusted, 30)
         yield one
     finally:
         await one.die()
@@ -114,7 +115,7 @@ async def test_each_counts_what_it_wrote_and_the_sum_is_what_is_stored(url: str)
             (a if number % 3 else b).writer.offer(record(number))
         a.writer.offer(record(999))
         b.writer.offer(record(999))
-        await until(lambda: a.shown() + b.shown() == 61)
+        await until(lambda: a.shown() + b.shown() == 61, 30)
         assert total(url) == 61
         assert a.shown() >= 40
         assert b.shown() >= 20
@@ -125,12 +126,12 @@ async def test_each_counts_what_it_wrote_and_the_sum_is_what_is_stored(url: str)
 async def test_exactly_one_leads(url: str) -> None:
     """Of three one; when it is gone, one of the others, after its lease."""
     async with replica(url, "a") as a, replica(url, "b") as b, replica(url, "c") as c:
-        await until(lambda: all(len(one.member.live) == 3 for one in (a, b, c)))
+        await until(lambda: all(len(one.member.live) == 3 for one in (a, b, c)), 30)
         (leader,) = [one for one in (a, b, c) if one.member.leads]
         others = [one for one in (a, b, c) if one is not leader]
         await leader.die()
-        await until(lambda: sum(one.member.leads for one in others) == 1, 10)
-        await until(lambda: not leader.member.leads)
+        await until(lambda: sum(one.member.leads for one in others) == 1, 30)
+        await until(lambda: not leader.member.leads, 30)
 
 
 async def test_the_counts_of_a_replica_that_never_returns_are_inherited_once(url: str) -> None:
@@ -138,14 +139,14 @@ async def test_the_counts_of_a_replica_that_never_returns_are_inherited_once(url
     async with replica(url, "a") as a, replica(url, "b") as b:
         for number in range(20):
             (a if number % 2 else b).writer.offer(record(number))
-        await until(lambda: a.shown() + b.shown() == 20)
+        await until(lambda: a.shown() + b.shown() == 20, 30)
         await b.die()
-        await until(lambda: a.shown() == 20, 10)
+        await until(lambda: a.shown() == 20, 30)
         assert ask(url, "SELECT replica FROM replicas") == [("a",)]
         assert total(url) == 20
         async with replica(url, "b") as again:
             again.writer.offer(record(100))
-            await until(lambda: again.shown() == 1)
+            await until(lambda: again.shown() == 1, 30)
             assert a.shown() == 20
         assert total(url) == 21
 
@@ -154,7 +155,7 @@ async def test_a_restart_within_the_lease_counts_on(url: str) -> None:
     """The same name, the same counts; nobody inherits."""
     async with replica(url, "a") as a, replica(url, "b") as b:
         b.writer.offer(record(1))
-        await until(lambda: b.shown() == 1)
+        await until(lambda: b.shown() == 1, 30)
         await b.die()
         async with replica(url, "b") as again:
             assert again.shown() == 1
@@ -165,13 +166,13 @@ async def test_a_replica_that_was_taken_for_dead_counts_anew(url: str) -> None:
     """Not heard of for a lease: it shows nothing, then begins from zero; no count is lost or twice."""
     async with replica(url, "a") as a, replica(url, "b") as b:
         b.writer.offer(record(1))
-        await until(lambda: b.shown() == 1)
+        await until(lambda: b.shown() == 1, 30)
         b.tasks[1].cancel()  # its heartbeat alone
-        await until(lambda: b.shown() == 0, 5)
-        await until(lambda: a.shown() == 1, 10)
+        await until(lambda: b.shown() == 0, 30)
+        await until(lambda: a.shown() == 1, 30)
         b.writer.offer(record(2))
         b.tasks[1] = asyncio.create_task(Member.run(_revived(b, url), b.writer))
-        await until(lambda: b.shown() == 1, 10)
+        await until(lambda: b.shown() == 1, 30)
         assert (a.shown(), total(url)) == (1, 2)
 
 
@@ -185,7 +186,7 @@ async def test_two_runs_cannot_have_one_name(url: str) -> None:
     """The newer one has it; the older one writes nothing more and ends with words that say why."""
     async with replica(url, "a") as older:
         older.writer.offer(record(1))
-        await until(lambda: older.shown() == 1)
+        await until(lambda: older.shown() == 1, 30)
         async with replica(url, "a") as newer:
             assert newer.shown() == 1
             with pytest.raises(TakenError, match="another evaluator runs as replica a"):
@@ -213,7 +214,7 @@ async def test_a_request_is_scored_by_who_holds_its_text_as_it_came(url: str) ->
     policies = known_policies(rubrics=[POLITE], status=rollout_status())
     served = record(1, captured=True, rollout=ROLLOUT, step=3, arm="incumbent")
     async with replica(url, "a", policies) as a, replica(url, "b", policies) as b:
-        await until(lambda: len(a.member.live) == len(b.member.live) == 2)
+        await until(lambda: len(a.member.live) == len(b.member.live) == 2, 30)
         seen: list[str] = []
         a.scoring.on_scored.append(lambda _: seen.append("a"))
         b.scoring.on_scored.append(lambda scored: seen.append(f"b {scored.body!r}"))
@@ -221,9 +222,9 @@ async def test_a_request_is_scored_by_who_holds_its_text_as_it_came(url: str) ->
         b.writer.offer(capture(1, kept=Kept("json", "{}", truncated=False)))
         b.writer.offer(capture(1, "response"))
         a.writer.offer(served)
-        await until(lambda: seen, 15)
+        await until(lambda: seen, 30)
         assert seen == ["b b'as it came'"]
-        await until(lambda: not a.scoring.scored_until_us(1 << 60), 5)
+        await until(lambda: not a.scoring.scored_until_us(1 << 60), 30)
     with Store(url) as store:
         assert store.damage() == []
         assert ask(url, "SELECT count(*) FROM requests WHERE pending") == [(0,)]
@@ -236,12 +237,12 @@ async def test_what_a_dead_replica_had_to_score_is_scored_by_its_heir(url: str) 
     async with replica(url, "a", policies) as a:
         async with replica(url, "b", policies) as b:
             b.writer.offer(served)
-            await until(lambda: b.shown() == 1)
+            await until(lambda: b.shown() == 1, 30)
             await b.die()
-        await until(lambda: a.member.silent_us() is not None, 5)
-        await until(lambda: ask(url, "SELECT scorer FROM requests WHERE pending") in ([("a",)], []), 15)
+        await until(lambda: a.member.silent_us() is not None, 30)
+        await until(lambda: ask(url, "SELECT scorer FROM requests WHERE pending") in ([("a",)], []), 30)
         await until(lambda: not ask(url, "SELECT 1 FROM requests WHERE pending"), 20)
-        await until(lambda: a.member.silent_us() is None)
+        await until(lambda: a.member.silent_us() is None, 30)
 
 
 async def test_a_deleted_session_is_out_of_every_replicas_memory(url: str) -> None:
@@ -249,7 +250,7 @@ async def test_a_deleted_session_is_out_of_every_replicas_memory(url: str) -> No
     async with replica(url, "a") as a, replica(url, "b") as b:
         b.bodies.put(POLICY, "request-1", b"secret")
         await a.writer.call(lambda store: store.forget(session_digest("s"), micros(FakeClock())))
-        await until(lambda: b.bodies.get(POLICY, "request-1") is None)
+        await until(lambda: b.bodies.get(POLICY, "request-1") is None, 30)
 
 
 async def test_a_gate_that_another_takes_up_counts_as_one(url: str) -> None:
@@ -274,10 +275,10 @@ async def test_one_sweeps_and_all_forget(url: str) -> None:
     gone.synced.set()
     keeping = Keeping(requests_s=1 << 31, series_s=0)
     async with replica(url, "a") as a, replica(url, "b") as b:
-        await until(lambda: a.member.leads != b.member.leads)
+        await until(lambda: a.member.leads != b.member.leads, 30)
         leader, other = (a, b) if a.member.leads else (b, a)
         other.writer.offer(record(1))
-        await until(lambda: other.shown() == 1)
+        await until(lambda: other.shown() == 1, 30)
         assert b"pointsman_requests_total{" in other.writer.totals.render()
         metrics = ProcessMetrics(CollectorRegistry())
         for one in (leader, leader, other):
@@ -310,3 +311,32 @@ async def test_a_password_comes_from_a_file_and_is_never_told(tmp_path: Path) ->
         with pytest.raises(UnavailableError, match="password authentication failed") as refused, wrong:
             pass
         assert "wrong-word" not in str(refused.value)
+
+
+async def test_a_commit_that_nobody_confirmed_counts_once(url: str) -> None:
+    """The connection ends between commit and answer: tried again, rows are counted and scored once."""
+    policies = known_policies(status=rollout_status())
+    with Background() as loop:  # of its own: a store that is being opened waits for it
+        way = Partition(url)
+        loop.run(way.__aenter__())
+        async with replica(way.url, "a", policies) as a:
+            await counts_each_once(url, way, a)
+        loop.run(way.__aexit__())
+
+
+async def counts_each_once(url: str, way: Partition, a: One) -> None:
+    """Offer requests of a rollout, each in a commit that nobody confirms."""
+    served = {"rollout": ROLLOUT, "step": 3, "arm": "incumbent"}
+    a.tasks[1].cancel()  # the heartbeat: its commits are not meant
+    a.writer.totals.trusted = lambda: True
+    for number in range(5):
+        way.silence_commits = 1
+        a.writer.offer(record(number, **served))
+        await until(lambda: way.silence_commits == 0, 30)
+        await until(lambda: a.writer.backlog_s == 0, 20)
+    await until(lambda: a.shown() == 5, 20)
+    await until(lambda: ask(url, "SELECT count(*) FROM requests WHERE NOT pending") == [(5,)], 20)
+    await until(lambda: not a.scoring.scored_until_us(1 << 60), 30)
+    with Store(url) as store:
+        rows = store.recount()
+        assert {series: a.writer.totals.stored()[series] for series in rows} == dict(rows)

@@ -124,9 +124,9 @@ class Postgres:
         try:
             connection = self._connected()
             with self._watch.within(connection, DEADLINE_S if deadline_s is None else deadline_s):
-                connection.execute(begin)
+                connection.execute(begin, prepare=False)
                 yield
-                connection.execute("COMMIT")
+                connection.execute("COMMIT", prepare=False)
         except BaseException as error:
             self._roll_back()
             named = _named(error)
@@ -141,7 +141,7 @@ class Postgres:
             return
         try:
             if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
-                connection.execute("ROLLBACK")
+                connection.execute("ROLLBACK", prepare=False)
         except psycopg.Error:
             self.close()
         if self._connection is not None and self._connection.closed:

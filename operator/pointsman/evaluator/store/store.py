@@ -136,8 +136,6 @@ class Store:
                 insert_scores(into, batch.scores)
                 insert_cases(into, batch.cases)
             self._write_nodes(batch, written)
-            if batch.lost:
-                written.counts[Series(Name.LOST, ())] += batch.lost
             self.db.many(
                 "INSERT INTO totals AS known (replica, family, labels, part, value) VALUES (?,?,?,?,?)"
                 " ON CONFLICT (replica, family, labels, part)"
@@ -153,6 +151,13 @@ class Store:
             " CASE WHEN known.seen_us > excluded.seen_us THEN known.seen_us ELSE excluded.seen_us END",
             [(node, len(ends), batch.now_us) for node, ends in written.ends_us.items()],
         )
+        known = self.db.each("SELECT lost FROM nodes WHERE node = ?", [(s.node,) for s in batch.nodes])
+        # By what is stored, not by what was lost since: written twice, it counts once.
+        lost = sum(
+            s.lost - (found[0][0] if found else 0) for s, found in zip(batch.nodes, known, strict=True)
+        )
+        if lost > 0:
+            written.counts[Series(Name.LOST, ())] += lost
         self.db.many(
             "INSERT INTO nodes (node, finished, base, lost, seen_us) VALUES (?,?,?,?,?) ON CONFLICT (node)"
             " DO UPDATE SET finished = excluded.finished, base = excluded.base, lost = excluded.lost,"
