@@ -152,3 +152,23 @@ class ProcessMetrics:
             registry=registry,
             buckets=(0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2),
         )
+
+
+class ScoringMetrics:
+    """How scoring fares."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.pending = Gauge(
+            "pointsman_evaluator_pending_requests", "Requests that are not scored yet.", registry=registry
+        )
+        self.seconds = Histogram(
+            "pointsman_evaluator_scoring_duration_seconds",
+            "From a request's row to its scores being stored.",
+            registry=registry,
+            buckets=(0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60),
+        )
+        self.errors = PromCounter(
+            "pointsman_evaluator_scoring_errors_total",
+            "Requests that no rubric could be asked about because of an error of ours.",
+            registry=registry,
+        )

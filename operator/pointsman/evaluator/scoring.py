@@ -13,13 +13,12 @@ from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import Counter, Gauge, Histogram
-
 from pointsman.evaluator.answer import text_of
 from pointsman.evaluator.cases import ScoredRequest
 from pointsman.evaluator.evidence import NOT_APPLICABLE, Result, ScoreRow, half_of
 from pointsman.evaluator.guards import answerless
 from pointsman.evaluator.membership import Solo
+from pointsman.evaluator.metrics import ScoringMetrics
 from pointsman.evaluator.rubrics.types import Scored
 from pointsman.evaluator.store import StoreError
 from pointsman.evaluator.texts import Text, Texts, case_of
@@ -70,26 +69,6 @@ class _Open:
     """It did not come to its turn in time."""
     handed: bool = False
     """Another replica left it to us."""
-
-
-class ScoringMetrics:
-    """How scoring fares."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.pending = Gauge(
-            "pointsman_evaluator_pending_requests", "Requests that are not scored yet.", registry=registry
-        )
-        self.seconds = Histogram(
-            "pointsman_evaluator_scoring_duration_seconds",
-            "From a request's row to its scores being stored.",
-            registry=registry,
-            buckets=(0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60),
-        )
-        self.errors = Counter(
-            "pointsman_evaluator_scoring_errors_total",
-            "Requests that no rubric could be asked about because of an error of ours.",
-            registry=registry,
-        )
 
 
 class Scoring:
