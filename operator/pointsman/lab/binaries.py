@@ -193,7 +193,8 @@ def _installed(name: str, say: Callable[[str], None]) -> Path:
         return found.path
     names = ", ".join(_BROWSERS) if name == BROWSER else name
     raise LabError(
-        f"no {names} on PATH, which tests need; install it, for instance by `{packages.command([package])}`: {problem}"
+        f"no {names} on PATH, which tests need; install it, for instance by "
+        f"`{packages.command([package])}`: {problem}"
     )
 
 
