@@ -199,7 +199,7 @@ def _installed(name: str, say: Callable[[str], None]) -> Path:
 
 
 def _may_be_taken(name: str, binary: Path) -> bool:
-    return name == BROWSER or not TOOLS[name].ours or _says_version(binary, TOOLS[name])
+    return name in _PACKAGES or not TOOLS[name].ours or _says_version(binary, TOOLS[name])
 
 
 def _says_version(binary: Path, tool: Tool) -> bool:
