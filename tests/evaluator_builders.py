@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -13,10 +14,18 @@ from pointsman.evaluator.guards import Measures
 from pointsman.evaluator.policies import Policies
 from pointsman.evaluator.record import AccessRecord
 from pointsman.evaluator.rows import CaptureRow
+from pointsman.evaluator.store import Store
+from pointsman.evaluator.store.sqlite import Sqlite
 
 START_US = 1_790_000_000_000_000
 POLICY = "chat/support"
 REVISION = "support-0123456789"
+
+
+def file_of(store: Store) -> sqlite3.Connection:
+    """Return the connection of a store that is a file."""
+    assert isinstance(store.db, Sqlite)
+    return store.db.connection
 
 
 class FakeClock:

@@ -13,8 +13,10 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from pointsman.evaluator.member import Terms
 from pointsman.evaluator.policies import Policies
 from pointsman.evaluator.serve import Settings, serve
+from pointsman.evaluator.store.address import address
 from pointsman.evaluator.tls import TLSFiles
 from pointsman.logs import configure
 
@@ -24,6 +26,7 @@ def main() -> None:
     wanted: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text())
     objects = wanted.pop("policies")
     tls = wanted.pop("tls", None)
+    terms = wanted.pop("terms", None)
 
     async def follow(policies: Policies, _registry: CollectorRegistry) -> None:
         for obj in objects:
@@ -32,7 +35,8 @@ def main() -> None:
         await asyncio.Event().wait()
 
     settings = Settings(
-        **wanted | {"store": Path(wanted["store"]), "envoy_admin": tuple(wanted["envoy_admin"])},
+        **wanted | {"store": address(wanted["store"]), "envoy_admin": tuple(wanted["envoy_admin"])},
+        terms=Terms(*terms) if terms else None,
         tls=TLSFiles(*map(Path, tls)) if tls else None,
     )
     configure("evaluator")

@@ -26,6 +26,8 @@ from pointsman.evaluator.rubrics import Library
 from pointsman.evaluator.scoring import Scoring
 from pointsman.evaluator.shelf import Shelf
 from pointsman.evaluator.store import Store
+from pointsman.evaluator.store.address import Address, Server
+from pointsman.evaluator.store.replicas import Replica, join
 from pointsman.evaluator.writer import Keeping, Writer, sweep
 from pointsman.fetching import Fetcher
 
@@ -41,6 +43,8 @@ class Rig:
     folder: Path
     clock: FakeClock = field(default_factory=FakeClock)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    url: str = ""
+    """A PostgreSQL database to store to; "": a file in the folder."""
 
     def __post_init__(self) -> None:
         self._metrics = ProcessMetrics(self.registry)
@@ -49,6 +53,20 @@ class Rig:
     def path(self) -> Path:
         """The store's file."""
         return self.folder / "requests.sqlite"
+
+    @property
+    def place(self) -> Address:
+        """Where the store is."""
+        return Server(self.url) if self.url else self.path
+
+    def opened(self) -> Store:
+        """Open the store as its next run would."""
+        if not self.url:
+            return Store(self.path)
+        replica = Replica("rig")
+        store = Store(self.place, replica=replica)
+        join(store.db, replica)
+        return store
 
     def value(self, name: str, **labels: str) -> float | None:
         """Return a sample of the exposition."""
@@ -65,7 +83,7 @@ class Rig:
     @asynccontextmanager
     async def writer(self, policies: Policies) -> AsyncIterator[Writer]:
         """Run a writer; at the end it is stopped gracefully and its store closed."""
-        with Store(self.path) as store:
+        with self.opened() as store:
             writer = Writer(store, policies, self._metrics, self.clock)
             self.registry.register(writer.totals)
             task = asyncio.create_task(writer.run())
@@ -109,7 +127,7 @@ class Rig:
         async with self.writer(policies) as writer:
             captures = Captures(policies, writer.offer, writer.totals, self.clock)
             task = asyncio.create_task(captures.run())
-            api = Api(writer, policies, self.path, CollectorRegistry(), self.clock)
+            api = Api(writer, policies, self.place, CollectorRegistry(), self.clock)
             app = capture_app(captures, api.deletion())
             app.add_subapp("/own", api.app())
             async with (

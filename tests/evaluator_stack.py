@@ -100,7 +100,10 @@ def upstream() -> TestServer:
 
 @dataclass
 class EvaluatorStack:
-    """Addresses and processes; an async context manager. `tls`: of the evaluator, `client_tls`: of Envoy."""
+    """Addresses and processes; an async context manager. `tls`: of the evaluator, `client_tls`: of Envoy.
+
+    With `url`, a PostgreSQL database, there are two evaluators: the log goes to one, captures to the other.
+    """
 
     folder: Path
     tls: TLSFiles | None = None
@@ -111,20 +114,30 @@ class EvaluatorStack:
     """Of the evaluator, in place of what is set here."""
     admin_ip: str = "127.0.0.1"
     """What Envoy's admin binds."""
+    url: str = ""
+    second_url: str = ""
+    """By which way the second evaluator reaches the same database; "": by the same."""
+    terms: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
-        self.ports = {name: free_port() for name in ("als", "capture", "http", "entry", "admin")}
+        names = ("als", "capture", "http", "entry", "admin", "als2", "capture2", "http2")
+        self.ports = {name: free_port() for name in names}
         self.store = self.folder / "requests.sqlite"
-        self.evaluator = self._evaluator()
+        self.evaluator = self._evaluator("")
+        self.second = self._evaluator("2") if self.url else None
         self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.ports['entry']}", trust_env=False)
         self.own = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.ports['http']}", trust_env=False)
+        self.others = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.ports['http2']}", trust_env=False)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self.tier)
         await self._stack.enter_async_context(self.client)
         await self._stack.enter_async_context(self.own)
+        await self._stack.enter_async_context(self.others)
         await self._stack.enter_async_context(self.evaluator)
+        if self.second is not None:
+            await self._stack.enter_async_context(self.second)
         self.envoy = Envoy(self.folder, self._bootstrap(), concurrency=1)
         await self._stack.enter_async_context(self.envoy)
         return self
@@ -155,24 +168,28 @@ class EvaluatorStack:
         return await until(enough, 10, 0.1) or {}
 
     async def metric(self, name: str) -> dict[tuple[tuple[str, str], ...], float]:
-        """Return a metric's samples by their labels; empty while the evaluator is away."""
-        try:
-            text = (await self.own.get("/metrics")).text
-        except httpx.HTTPError:
-            return {}
-        return {
-            tuple(sorted(sample.labels.items())): sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if sample.name == name
-        }
+        """Return a metric's samples by their labels, summed over evaluators that are there."""
+        sums: dict[tuple[tuple[str, str], ...], float] = {}
+        for client in (self.own, *((self.others,) if self.second else ())):
+            try:
+                text = (await client.get("/metrics")).text
+            except httpx.HTTPError:
+                continue
+            for family in text_string_to_metric_families(text):
+                for sample in family.samples:
+                    if sample.name == name:
+                        labels = tuple(sorted(sample.labels.items()))
+                        sums[labels] = sums.get(labels, 0) + sample.value
+        return sums
 
-    def _evaluator(self) -> Server:
+    def _evaluator(self, number: str) -> Server:
         settings: dict[str, Any] = {
-            "access_log_address": f"127.0.0.1:{self.ports['als']}",
-            "capture_address": f"127.0.0.1:{self.ports['capture']}",
-            "http_address": f"127.0.0.1:{self.ports['http']}",
-            "store": str(self.store),
+            "access_log_address": f"127.0.0.1:{self.ports['als' + number]}",
+            "capture_address": f"127.0.0.1:{self.ports['capture' + number]}",
+            "http_address": f"127.0.0.1:{self.ports['http' + number]}",
+            "store": (number and self.second_url) or self.url or str(self.store),
+            "replica": f"evaluator{number}" if self.url else "",
+            "terms": self.terms,
             "envoy_admin": [f"http://127.0.0.1:{self.ports['admin']}"],
             "poll_s": 0.3,
             "grace_s": 3.0,
@@ -180,15 +197,15 @@ class EvaluatorStack:
         }
         if self.tls is not None:
             settings["tls"] = [str(self.tls.cert), str(self.tls.key), str(self.tls.client_ca)]
-        file = self.folder / "evaluator.json"
+        file = self.folder / f"evaluator{number}.json"
         file.write_text(json.dumps(settings | self.settings))
         script = Path(__file__).with_name("evaluator_process.py")
         address = settings["http_address"]
         return Server(
             Spec(
-                "evaluator",
+                f"evaluator{number}",
                 [sys.executable, str(script), str(file)],
-                self.folder / "evaluator.log",
+                self.folder / f"evaluator{number}.log",
                 address,
                 lambda: http_ok(address, "/readyz"),
             )
@@ -220,7 +237,9 @@ class EvaluatorStack:
         clusters = [
             _cluster("tier", self.tier.port or 0),
             _cluster("pointsman-access-log", self.ports["als"], http2=True, tls=self.client_tls),
-            _cluster("pointsman-capture", self.ports["capture"], tls=self.client_tls),
+            _cluster(
+                "pointsman-capture", self.ports["capture2" if self.url else "capture"], tls=self.client_tls
+            ),
         ]
         listener = {
             "name": "entry",

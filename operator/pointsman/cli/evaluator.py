@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pointsman.cli.parameters import ADDRESS, DURATION, TLS_DIR, TLS_DIR_HELP, TlsPaths, tls_paths
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pointsman.evaluator.store.address import Address
+
 _EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -36,7 +42,20 @@ Example:
     show_default=True,
     help="Health, metrics, summaries.",
 )
-@click.option("--store", type=_FILE, help="SQLite file; made if it is not there.")
+@click.option(
+    "--store",
+    metavar="FILE|URL",
+    help="SQLite file, made if it is not there; or postgresql://USER@HOST/DATABASE, for several evaluators.",
+)
+@click.option(
+    "--store-password-file",
+    type=_EXISTING,
+    help="The database's password, read anew for each connection. Default: PGPASSWORD, PGPASSFILE.",
+)
+@click.option(
+    "--replica",
+    help="This evaluator's name among those on one database; the same after a restart. Default: the host's.",
+)
 @click.option(
     "--envoy-admin",
     multiple=True,
@@ -104,7 +123,9 @@ def command(  # noqa: PLR0917 - click passes options by name
     access_log_address: str,
     capture_address: str,
     http_address: str,
-    store: Path | None,
+    store: str | None,
+    store_password_file: Path | None,
+    replica: str | None,
     envoy_admin: tuple[str, ...],
     envoy_poll: float,
     envoy_grace: float,
@@ -124,7 +145,10 @@ def command(  # noqa: PLR0917 - click passes options by name
     if ctx.invoked_subcommand is not None:
         return
     if store is None:
-        raise click.UsageError("--store: name the SQLite file to write to")
+        raise click.UsageError("--store: name the SQLite file to write to, or a PostgreSQL database")
+    place = _place(store, store_password_file)
+    if replica and isinstance(place, Path):
+        raise click.UsageError("--replica is for a --store postgresql://…; a file has one evaluator")
     from pointsman.evaluator.offpath import shadow_urls
     from pointsman.evaluator.serve import Settings, serve
     from pointsman.evaluator.store import StoreError
@@ -148,7 +172,8 @@ def command(  # noqa: PLR0917 - click passes options by name
         access_log_address=access_log_address,
         capture_address=capture_address,
         http_address=http_address,
-        store=store,
+        store=place,
+        replica=replica or "",
         kubeconfig=str(kubeconfig) if kubeconfig else None,
         envoy_admin=envoy_admin,
         tls=tls,
@@ -180,20 +205,57 @@ def _tls_files(folder: Path | None, cert: Path | None, key: Path | None, ca: Pat
     return None
 
 
-@command.command(epilog="Example: pointsman evaluator forget --store requests.sqlite --session 6f1c")
-@click.option(
-    "--store", type=_EXISTING, required=True, help="The evaluator's SQLite file; it may be running."
+def _place(store: str, password_file: Path | None) -> Address:
+    """Return where a store is."""
+    from pointsman.evaluator.store.address import address
+
+    try:
+        return address(store, password_file)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _existing(store: str, password_file: Path | None) -> Address:
+    """Return where a store is; a file must be there."""
+    place = _place(store, password_file)
+    if isinstance(place, Path) and not place.is_file():
+        raise click.BadParameter(f"File '{store}' does not exist.", param_hint="--store")
+    return place
+
+
+_STORE = click.option(
+    "--store",
+    required=True,
+    metavar="FILE|URL",
+    help="The evaluator's SQLite file or PostgreSQL database; it may be running.",
 )
+_PASSWORD = click.option("--store-password-file", type=_EXISTING, help="The database's password.")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say what is wrong with the store, without a traceback."""
+    from pointsman.evaluator.store import StoreError
+
+    try:
+        yield
+    except StoreError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@command.command(epilog="Example: pointsman evaluator forget --store requests.sqlite --session 6f1c")
+@_STORE
+@_PASSWORD
 @click.option("--session", required=True, help="The x-session-id that the client sent.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-def forget(store: Path, session: str, *, as_json: bool) -> None:
+def forget(store: str, store_password_file: Path | None, session: str, *, as_json: bool) -> None:
     """Delete a session's text, and unlink its requests from it."""
     from pointsman.clock import system_clock
     from pointsman.evaluator.record import session_digest
     from pointsman.evaluator.store import Store
     from pointsman.evaluator.writer import micros
 
-    with Store(store, shared=True) as opened:
+    with _told(), Store(_existing(store, store_password_file), shared=True) as opened:
         done = opened.forget(session_digest(session), micros(system_clock))
     if as_json:
         click.echo(json.dumps({"requests": done.requests, "texts": done.texts}))
@@ -202,14 +264,13 @@ def forget(store: Path, session: str, *, as_json: bool) -> None:
 
 
 @command.command(epilog="Example: pointsman evaluator check --store requests.sqlite")
-@click.option(
-    "--store", type=_EXISTING, required=True, help="The evaluator's SQLite file; it may be running."
-)
-def check(store: Path) -> None:
+@_STORE
+@_PASSWORD
+def check(store: str, store_password_file: Path | None) -> None:
     """Read the whole store and say what is wrong with it; exit code 1 if anything is."""
     from pointsman.evaluator.store import Store
 
-    with Store(store, shared=True) as opened:
+    with _told(), Store(_existing(store, store_password_file), shared=True) as opened:
         damage = opened.damage()
     click.echo("\n".join(damage) or "ok")
     raise SystemExit(1 if damage else 0)
@@ -218,12 +279,13 @@ def check(store: Path) -> None:
 @command.command(
     epilog="Example: pointsman evaluator summary --store requests.sqlite --policy default/support"
 )
-@click.option(
-    "--store", type=_EXISTING, required=True, help="The evaluator's SQLite file; it may be running."
-)
+@_STORE
+@_PASSWORD
 @click.option("--policy", required=True, metavar="NAMESPACE/NAME")
-def summary(store: Path, policy: str) -> None:
+def summary(store: str, store_password_file: Path | None, policy: str) -> None:
     """Print what the store says about a policy, as JSON."""
     from pointsman.evaluator.summary import Window, summarize
 
-    click.echo(json.dumps(summarize(store, Window(policy)), indent=2))
+    with _told():
+        found = summarize(_existing(store, store_password_file), Window(policy))
+    click.echo(json.dumps(found, indent=2))

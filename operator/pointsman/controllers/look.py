@@ -49,6 +49,9 @@ _MOMENTS: Final = (
     "sum by (namespace,policy,revision,rubric,version,moment) (pointsman_rubric_session_moments_total)"
 )
 _PASSED: Final = "sum by (namespace,policy,revision,rubric,version,outcome) (pointsman_rubric_halves_total)"
+# Several evaluators' parts of a gate: each may be below zero where one took up what another had begun.
+_GATE_CASES: Final = "sum by (namespace,policy,rollout,state) (pointsman_gate_cases)"
+_GATE_MOMENTS: Final = "sum by (namespace,policy,rollout,rubric,version,moment) (pointsman_gate_moments)"
 _LOST: Final = (
     "counts of this rollout are smaller than they were: what was counted is lost; "
     "a RolloutAction Retry begins a new attempt with counts of its own"
@@ -156,7 +159,7 @@ class Looker:
             shadow=totals.shadow_progress(
                 ask("pointsman_shadow_requests_total"), ask("pointsman_shadow_cost_usd_total")
             ),
-            gates=totals.Gates(ask("pointsman_gate_cases"), ask("pointsman_gate_moments")),
+            gates=totals.Gates(ask(_GATE_CASES), ask(_GATE_MOMENTS)),
         )
 
     def _follow_rollouts(self, questions: Sequence[Question], beat: Heartbeat) -> None:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 
 from pointsman.contract import ENTRY_STAT_PREFIX
+from pointsman.evaluator.membership import Solo
+from pointsman.evaluator.store import StoreError
 from pointsman.evaluator.writer import micros
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from pointsman.clock import Clock
     from pointsman.evaluator.envoys import Target
+    from pointsman.evaluator.membership import Membership
     from pointsman.evaluator.metrics import ProcessMetrics
     from pointsman.evaluator.writer import Writer
 
@@ -148,8 +151,11 @@ class Losses:
         *,
         every_s: float = 5.0,
         grace_s: float = 3.0,
+        member: Membership | None = None,
     ) -> None:
-        """`targets`: who is to be looked at now."""
+        """`targets`: who is to be looked at now. Of several replicas the one that leads looks."""
+        self._member = member or Solo()
+        self._led = not self._member.shared
         self._writer = writer
         self._targets = targets
         self._metrics = metrics
@@ -170,14 +176,33 @@ class Losses:
         async with httpx.AsyncClient(timeout=DEADLINE_S, limits=limits, trust_env=False) as client:
             while True:
                 self._moved.clear()
+                if not await self._leading():
+                    await asyncio.sleep(self._every_s)
+                    continue
                 self._follow(client)
                 now = time.monotonic()
                 due = [watched for watched in self._watched.values() if watched.due_at <= now]
                 await asyncio.gather(*(self._look(watched) for watched in due))
-                await self._writer.settle(micros(self._clock), self._grace_us)
+                # What any replica has received and not stored is not lost.
+                until_us = self._member.stored_until_us(micros(self._clock))
+                await self._writer.settle(until_us, self._grace_us, shared=self._member.shared)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._pause_s()):
                         await self._moved.wait()
+
+    async def _leading(self) -> bool:
+        """Tell whether to look; who begins to takes up what is stored of the looks before."""
+        if not self._member.leads:
+            self._led = False
+            self._watched.clear()
+        elif not self._led:
+            try:
+                self._writer.ledger.load(await self._writer.call(lambda store: store.nodes()))
+            except StoreError as error:
+                log.warning("cannot read what is known of Envoys: %s", error)
+                return False
+            self._led = True
+        return self._led
 
     def _follow(self, client: httpx.AsyncClient) -> None:
         """Take in who is there, and take leave of who is not."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -15,17 +14,17 @@ from aiohttp import web
 
 from pointsman import probes
 from pointsman.evaluator.record import session_digest
+from pointsman.evaluator.store import StoreError
 from pointsman.evaluator.summary import Window, summarize
 from pointsman.evaluator.writer import micros
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from prometheus_client import CollectorRegistry
 
     from pointsman.clock import Clock
     from pointsman.evaluator.bodies import Bodies
     from pointsman.evaluator.policies import Policies
+    from pointsman.evaluator.store.address import Address
     from pointsman.evaluator.writer import Writer
 
 SUMMARY_DEADLINE_S: Final = 30.0
@@ -40,7 +39,7 @@ class Api:
         self,
         writer: Writer,
         policies: Policies,
-        store: Path,
+        store: Address,
         registry: CollectorRegistry,
         clock: Clock,
         *,
@@ -95,7 +94,7 @@ class Api:
         try:
             async with asyncio.timeout(SUMMARY_DEADLINE_S):
                 found = await asyncio.to_thread(summarize, self._store, window)
-        except (sqlite3.Error, TimeoutError) as error:
+        except (StoreError, TimeoutError) as error:
             return _error(503, f"the store cannot be read now: {error}")
         return web.json_response(found)
 
@@ -107,7 +106,7 @@ class Api:
             self._bodies.clear()
         try:
             done = await self._writer.call(lambda store: store.forget(session, now_us))
-        except sqlite3.Error as error:
+        except StoreError as error:
             return _error(503, f"nothing was deleted, try again: {error}")
         return web.json_response({"requests": done.requests, "texts": done.texts})
 

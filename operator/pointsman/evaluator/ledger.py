@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +87,31 @@ class Ledger:
         self._changed.add(node)
         entry.marks.append(_Mark(now_us, horizon_us, base + finished, state.received))
 
-    def settle(self, now_us: int, grace_us: int) -> int:
-        """Close the marks that are `grace_us` old; return how many more requests are lost than was known."""
+    def load(self, states: Iterable[NodeState]) -> None:
+        """Begin again with what is stored: somebody else has looked at the Envoys until now."""
+        self._nodes = {state.node: _Node(state) for state in states}
+        self._changed.clear()
+
+    def due(self, now_us: int, grace_us: int) -> list[tuple[str, int]]:
+        """Return the marks that `settle` would close, as (node, horizon)."""
+        return [
+            (entry.state.node, mark.horizon_us)
+            for entry in self._nodes.values()
+            for mark in entry.marks
+            if mark.at_us + grace_us <= now_us
+        ]
+
+    def settle(self, now_us: int, grace_us: int, arrived: Mapping[tuple[str, int], int] | None = None) -> int:
+        """Close the marks that are `grace_us` old; return how many more requests are lost than was known.
+
+        `arrived`: by (node, horizon), how many requests the store has that ended by then, where not we alone
+        store them.
+        """
         more = 0
         for entry in self._nodes.values():
             due = [mark for mark in entry.marks if mark.at_us + grace_us <= now_us]
             entry.marks = [mark for mark in entry.marks if mark not in due]
-            lost = max((mark.finished - mark.counted for mark in due), default=0)
+            lost = max((mark.finished - _counted(entry, mark, arrived) for mark in due), default=0)
             if lost > entry.state.lost:
                 more += lost - entry.state.lost
                 entry.state = replace(entry.state, lost=lost)
@@ -108,3 +126,7 @@ class Ledger:
 
     def _node(self, name: str) -> _Node:
         return self._nodes.setdefault(name, _Node(NodeState(name)))
+
+
+def _counted(entry: _Node, mark: _Mark, arrived: Mapping[tuple[str, int], int] | None) -> int:
+    return mark.counted if arrived is None else arrived[entry.state.node, mark.horizon_us]

@@ -14,7 +14,7 @@ from pointsman.evaluator.exposition import Exposition
 from pointsman.evaluator.totals import Name, Series
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prometheus_client import CollectorRegistry
     from prometheus_client.metrics_core import Metric
@@ -30,6 +30,8 @@ class Totals(Collector):
         self._stored = Counter(stored)
         self._passing: Counter[Series] = Counter()
         self._exposition = Exposition()
+        self.trusted: Callable[[], bool] = _always
+        """Whether the counts may be shown: of several evaluators, another may have taken them over."""
         self._exposition.know((*self._stored, Series(Name.ENTRIES, ())))
         self._lost_known = False
         self.lost_known = any(series.family == Name.LOST for series in stored)
@@ -62,6 +64,14 @@ class Totals(Collector):
             self._passing.pop(series, None)
             self._exposition.forget(series)
 
+    def stored(self) -> dict[Series, int]:
+        """Return what was taken in so far."""
+        return dict(self._stored)
+
+    def lose(self, counts: Mapping[Series, int]) -> None:
+        """Take out what another evaluator counts from now on."""
+        self._stored.subtract(counts)
+
     def value(self, series: Series) -> int:
         """Return a series' value in stored units."""
         return self._stored[series] + self._passing[series]
@@ -71,7 +81,7 @@ class Totals(Collector):
 
     def render(self) -> bytes:
         """Return all of it in Prometheus's text format; cheap, for it is scraped every few seconds."""
-        return self._exposition.render(self.value)
+        return self._exposition.render(self.value) if self.trusted() else b""
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family."""
@@ -80,6 +90,10 @@ class Totals(Collector):
     def describe(self) -> Iterable[Metric]:
         """Yield nothing: names are checked where they are declared."""
         return ()
+
+
+def _always() -> bool:
+    return True
 
 
 class ProcessMetrics:
@@ -144,4 +158,24 @@ class ProcessMetrics:
             "Duration of a look.",
             registry=registry,
             buckets=(0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2),
+        )
+
+
+class ScoringMetrics:
+    """How scoring fares."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.pending = Gauge(
+            "pointsman_evaluator_pending_requests", "Requests that are not scored yet.", registry=registry
+        )
+        self.seconds = Histogram(
+            "pointsman_evaluator_scoring_duration_seconds",
+            "From a request's row to its scores being stored.",
+            registry=registry,
+            buckets=(0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60),
+        )
+        self.errors = PromCounter(
+            "pointsman_evaluator_scoring_errors_total",
+            "Requests that no rubric could be asked about because of an error of ours.",
+            registry=registry,
         )

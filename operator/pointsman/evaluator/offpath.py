@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
 from pointsman import install
 from pointsman.evaluator.gate.run import GateRuns, Kit
+from pointsman.evaluator.membership import Solo
 from pointsman.evaluator.rollouts import Rollouts
 from pointsman.evaluator.shadow import history
+from pointsman.evaluator.shadow.budget import HOUR_S
 from pointsman.evaluator.shadow.replay import Replayer, ReplayMetrics
 from pointsman.evaluator.shadow.service import Shadow
 from pointsman.evaluator.shadow.spending import Spending
+from pointsman.evaluator.store import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from prometheus_client import CollectorRegistry
 
     from pointsman.clock import Clock
     from pointsman.evaluator.cases import CaseItem, ScoredRequest
     from pointsman.evaluator.classify import Classifiers
+    from pointsman.evaluator.membership import Membership
     from pointsman.evaluator.policies import Policies
     from pointsman.evaluator.rubrics import Library
     from pointsman.evaluator.rubrics.types import Scorer
+    from pointsman.evaluator.store.address import Address
     from pointsman.evaluator.tls import TLSFiles
+
+SHARE_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,22 +52,27 @@ class Needs:
     """Of a policy's rubrics as they are now."""
     take: Callable[[CaseItem], object]
     """The writer's queue."""
-    store: Path
+    store: Address
     registry: CollectorRegistry
     clock: Clock
     system_namespace: str = install.SYSTEM_NAMESPACE
     """Where the pools of managed Tritons lie."""
+    member: Membership = field(default_factory=Solo)
 
 
 class OffPath:
     """Shadow replays and gate runs. `offer` takes each scored request and never waits."""
 
     def __init__(self, needs: Needs) -> None:
-        store = needs.store
+        store, member = needs.store, needs.member
         rollouts = Rollouts(needs.policies, needs.system_namespace)
         spending = Spending(
-            needs.policies, needs.clock, lambda policy, since: history.spent(store, policy, since)
+            needs.policies,
+            needs.clock,
+            lambda policy, since: history.spent(store, policy, since, member.name),
         )
+        spending.sharers = lambda: len(member.live)
+        self._store, self._member, self._spending, self._clock = store, member, spending, needs.clock
         self._replayer = Replayer(needs.urls, ReplayMetrics(needs.registry), needs.tls)
         self._shadow = Shadow(
             policies=needs.policies,
@@ -82,6 +94,7 @@ class OffPath:
                 spending=spending,
                 take=needs.take,
                 done=lambda policy, rollout: history.cases_done(store, policy, rollout),
+                leads=lambda: member.leads,
             )
         )
 
@@ -100,8 +113,20 @@ class OffPath:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._shadow.run())
                 group.create_task(self._gates.run())
+                if self._member.shared:
+                    group.create_task(self._sharing())
         finally:
             await self._replayer.close()
+
+    async def _sharing(self) -> None:
+        """Learn what the other replicas spend of the same budgets."""
+        while True:
+            since = self._clock().timestamp() - HOUR_S
+            with contextlib.suppress(StoreError):  # the last word stands
+                self._spending.elsewhere = await asyncio.to_thread(
+                    history.spent_by_others, self._store, since, self._member.name
+                )
+            await asyncio.sleep(SHARE_S)
 
 
 def shadow_urls(values: Sequence[str]) -> dict[str, str]:

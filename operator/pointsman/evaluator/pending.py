@@ -10,19 +10,22 @@ from pointsman.evaluator.record import AccessRecord
 from pointsman.evaluator.rows import CaptureRow
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterable
 
+    from pointsman.evaluator.store.database import Database
 
-def read_pending(db: sqlite3.Connection) -> list[tuple[int, AccessRecord]]:
-    """Return requests that are neither scored nor given up, oldest row first.
+
+def read_pending(db: Database, scorer: str, *, handed: bool = False) -> list[tuple[int, AccessRecord]]:
+    """Return requests that are neither scored nor given up, oldest row first; `handed`: by others, alone.
 
     Whether an answer was empty or a refusal is kept only as what it failed; that is as good here.
     """
     rows = db.execute(
         "SELECT id, node, request_id, start_us, duration_us, policy, revision, tier, served_tier, reason,"
         " score, intent, status, flags, attempts, stream, prompt_tokens, completion_tokens, captured,"
-        " session, rollout, step, arm, failed FROM requests WHERE pending ORDER BY id"
+        " session, rollout, step, arm, failed FROM requests WHERE pending AND scorer = ? AND (handed OR ?)"
+        " ORDER BY id",
+        (scorer, not handed),
     )
     return [(row[0], _record(row[1:])) for row in rows]
 
@@ -61,16 +64,20 @@ def _record(row: tuple[object, ...]) -> AccessRecord:
     )
 
 
-def read_texts(db: sqlite3.Connection, requests: Iterable[tuple[str, str]]) -> list[CaptureRow]:
+def read_texts(db: Database, requests: Iterable[tuple[str, str]]) -> list[CaptureRow]:
     """Return the stored texts of requests, given as (policy, request id)."""
-    found = []
-    for request in requests:
-        rows = db.execute(
-            "SELECT form, text, truncated, turn_sha256, policy, request_id, half, at_us, revision, tier,"
-            " status, content_type, retention_s FROM captures WHERE policy = ? AND request_id = ?",
-            request,
+    halves = db.each(
+        "SELECT form, text, truncated, turn_sha256, replica, policy, request_id, half, at_us, revision, tier,"
+        " status, content_type, retention_s FROM captures WHERE policy = ? AND request_id = ?",
+        requests,
+    )
+    return [
+        CaptureRow(  # type: ignore[misc]  # the rest are no keywords
+            *row[5:],
+            kept=Kept(cast("Form", row[0]), row[1], truncated=bool(row[2])),
+            turn_sha256=row[3],
+            replica=row[4],
         )
-        for row in rows:
-            kept = Kept(cast("Form", row[0]), row[1], truncated=bool(row[2]))
-            found.append(CaptureRow(*row[4:], kept=kept, turn_sha256=row[3]))  # type: ignore[misc]  # the rest
-    return found
+        for found in halves
+        for row in found
+    ]

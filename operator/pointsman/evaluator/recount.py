@@ -21,11 +21,12 @@ from pointsman.evaluator.guards import Rubric
 from pointsman.evaluator.totals import Name, Series, scope_of
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterable, Iterator
 
+    from pointsman.evaluator.store.database import Database
+
 _ENTRIES: Final = Series(Name.ENTRIES, ())
-_SERVED: Final = "iif(served_tier <> '', served_tier, tier)"
+_SERVED: Final = "CASE WHEN served_tier <> '' THEN served_tier ELSE tier END"
 _COUNTED: Final = (
     "NOT pending AND rollout <> '' AND NOT EXISTS (SELECT 1 FROM rollouts r"
     " WHERE r.policy = requests.policy AND r.rollout = requests.rollout AND r.dropped)"
@@ -36,7 +37,7 @@ _KEPT: Final = (
 )
 
 
-def recount(db: sqlite3.Connection) -> Counter[Series]:
+def recount(db: Database) -> Counter[Series]:
     """Return what the rows say of each family that they can say something of."""
     counts: Counter[Series] = Counter()
     for part in (_requests, _arms, _halves, _moments, _pairs, _cases):
@@ -59,7 +60,7 @@ def uncounted(totals: Counter[Series], rows: Counter[Series]) -> list[str]:
     ]
 
 
-def _requests(db: sqlite3.Connection) -> Iterator[tuple[Series, int]]:
+def _requests(db: Database) -> Iterator[tuple[Series, int]]:
     rows = db.execute(
         f"SELECT policy, revision, {_SERVED}, reason, count(*), sum(prompt_tokens), sum(completion_tokens),"  # noqa: S608 - constants of ours
         " sum(cost_nano), sum(baseline_nano) FROM requests GROUP BY 1, 2, 3, 4"
@@ -85,7 +86,7 @@ def guards(tier: str, served: str, failed: str) -> Iterator[tuple[str, str, bool
             yield rubric.value, served or tier, rubric.value not in failures
 
 
-def _arms(db: sqlite3.Connection) -> Iterator[tuple[Series, int]]:
+def _arms(db: Database) -> Iterator[tuple[Series, int]]:
     """Families RESULTS and UNSCORED."""
     rows = db.execute(
         "SELECT policy, rollout, arm, step, tier, served_tier, label, failed, count(*) FROM requests"  # noqa: S608 - constants of ours
@@ -109,7 +110,7 @@ def _arms(db: sqlite3.Connection) -> Iterator[tuple[Series, int]]:
             yield Series(Evidence.RESULTS, labels), number
 
 
-def _halves(db: sqlite3.Connection) -> Iterator[tuple[Series, int]]:
+def _halves(db: Database) -> Iterator[tuple[Series, int]]:
     rows = db.execute(
         "SELECT policy, revision, tier, served_tier, label, half, failed, count(*) FROM requests"
         " WHERE half <> '' GROUP BY 1, 2, 3, 4, 5, 6, 7"
@@ -128,7 +129,7 @@ def _halves(db: sqlite3.Connection) -> Iterator[tuple[Series, int]]:
         yield Series(Evidence.HALVES, labels), number
 
 
-def _moments(db: sqlite3.Connection) -> Iterator[tuple[Series, int]]:
+def _moments(db: Database) -> Iterator[tuple[Series, int]]:
     """Session by session: a request without one is a session of its own."""
     grown: dict[tuple[str, str, str, str, str], tuple[int, int]] = defaultdict(lambda: (0, 0))
 
@@ -155,7 +156,7 @@ def _moments(db: sqlite3.Connection) -> Iterator[tuple[Series, int]]:
         yield from add(policy, revision, session, Result(rubric, version, bool(passed)))
 
 
-def _pairs(db: sqlite3.Connection) -> Iterator[tuple[Series, int]]:
+def _pairs(db: Database) -> Iterator[tuple[Series, int]]:
     clusters: dict[tuple[str, ...], tuple[int, int]] = defaultdict(lambda: (0, 0))
     rows = db.execute(
         "SELECT policy, rollout, stage, case_id, cluster, intent, rubric, version, incumbent, candidate"  # noqa: S608 - constants of ours
@@ -171,7 +172,7 @@ def _pairs(db: sqlite3.Connection) -> Iterator[tuple[Series, int]]:
             clusters[key] = before[0] + pair.incumbent - pair.candidate, before[1] + 1
 
 
-def _cases(db: sqlite3.Connection) -> Iterable[tuple[Series, int]]:
+def _cases(db: Database) -> Iterable[tuple[Series, int]]:
     rows = db.execute(
         "SELECT policy, rollout, outcome, count(*), sum(cost_nano) FROM shadow_requests"  # noqa: S608 - constants of ours
         f" WHERE {_KEPT.format('shadow_requests')} GROUP BY 1, 2, 3"

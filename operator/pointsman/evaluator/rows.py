@@ -10,14 +10,14 @@ from pointsman.evaluator.guards import Measures, failed_rubrics
 from pointsman.evaluator.totals import Series, capture_series, contributions
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from pointsman.evaluator.answer import Kept
     from pointsman.evaluator.cases import CaseItem
     from pointsman.evaluator.evidence import ScoreRow
     from pointsman.evaluator.ledger import NodeState
     from pointsman.evaluator.record import AccessRecord
+    from pointsman.evaluator.store.database import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,8 @@ class CaptureRow:
     kept: Kept
     turn_sha256: str = ""
     """Of a request: the key of its reference, taken before anything was struck out."""
+    replica: str = ""
+    """Who wrote it, once it is read back: that one holds the text as it came, for a while."""
 
 
 @dataclass(slots=True)
@@ -50,7 +52,6 @@ class Batch:
     cases: list[CaseItem] = field(default_factory=list)
     nodes: Sequence[NodeState] = ()
     """Looks at Envoys: only `finished`, `base`, `lost` and `seen_us` are written."""
-    lost: int = 0
     now_us: int = 0
 
     def __len__(self) -> int:
@@ -86,25 +87,51 @@ class Forgotten:
 
 
 _INSERT_REQUEST: Final = (
-    "INSERT OR IGNORE INTO requests (request_id, start_us, node, policy, revision, tier, served_tier, reason,"
+    "INSERT INTO requests (request_id, start_us, node, policy, revision, tier, served_tier, reason,"
     " score, intent, status, flags, attempts, failed, decision_us, ttft_us, duration_us, stream,"
     " prompt_tokens, completion_tokens, cost_nano, baseline_nano, answer_model, captured, session, forgotten,"
-    " rollout, step, arm, pending)"
-    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+    " rollout, step, arm, pending, scorer)"
+    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+    " ON CONFLICT DO NOTHING RETURNING id"
 )
 
 
-def insert_request(
-    db: sqlite3.Connection,
-    record: AccessRecord,
-    measures: Measures,
-    forgotten: Mapping[str, int],
+def insert_requests(
+    db: Database,
+    requests: Sequence[tuple[AccessRecord, Measures]],
     written: Written,
+    replica: str,
 ) -> None:
-    """Insert a request unless it is there; `forgotten`: session → when it was deleted."""
-    # A session that was forgotten while this request was under way: it is counted, not linked.
-    unlink = forgotten.get(record.session, -1) >= record.start_us
-    row = (
+    """Insert the requests that are not there yet; `replica`: who scores them."""
+    if not requests:
+        return
+    forgotten: dict[str, int] = dict(db.execute("SELECT session, at_us FROM forgotten").fetchall())
+    # Of a session that was forgotten while its request was under way: it is counted, not linked.
+    unlinked = [forgotten.get(record.session, -1) >= record.start_us for record, _ in requests]
+    rows = [
+        _request_row(record, measures, replica, unlink=unlink)
+        for (record, measures), unlink in zip(requests, unlinked, strict=True)
+    ]
+    drop: list[tuple[str, str]] = []
+    found = db.each(_INSERT_REQUEST, rows)
+    for (record, measures), unlink, inserted in zip(requests, unlinked, found, strict=True):
+        if not inserted:
+            written.duplicates += 1
+            continue
+        if record.policy:
+            written.pending.append((inserted[0][0], record))
+        if unlink:
+            drop.append((record.policy, record.request_id))
+        written.ends_us[record.node].append(record.end_us)
+        for series, amount in contributions(record, measures):
+            written.counts[series] += amount
+    drop_texts(db, drop)
+
+
+def _request_row(
+    record: AccessRecord, measures: Measures, replica: str, *, unlink: bool
+) -> tuple[object, ...]:
+    return (
         record.request_id,
         record.start_us,
         record.node,
@@ -135,34 +162,28 @@ def insert_request(
         record.step,
         record.arm,
         bool(record.policy),
+        replica,
     )
-    inserted = db.execute(_INSERT_REQUEST, row)
-    if inserted.rowcount == 0:
-        written.duplicates += 1
+
+
+FORGOTTEN: Final = "SELECT 1 FROM requests WHERE request_id = ? AND policy || '' = ? AND forgotten LIMIT 1"
+"""`|| ''` keeps the policy's own index out of it: SQLite would walk through all of the policy's requests."""
+
+_INSERT_CAPTURE: Final = (
+    "INSERT INTO captures (policy, request_id, half, at_us, revision, tier, status,"
+    " content_type, form, truncated, retention_s, text, turn_sha256, replica)"
+    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING RETURNING 1"
+)
+
+
+def insert_captures(db: Database, captures: Sequence[CaptureRow], written: Written, replica: str) -> None:
+    """Insert the texts that are not there yet, but for those whose request is to be forgotten."""
+    if not captures:
         return
-    if record.policy and inserted.lastrowid is not None:
-        written.pending.append((inserted.lastrowid, record))
-    if unlink:
-        drop_texts(db, [(record.policy, record.request_id)])
-    written.ends_us[record.node].append(record.end_us)
-    for series, amount in contributions(record, measures):
-        written.counts[series] += amount
-
-
-FORGOTTEN: Final = "SELECT 1 FROM requests WHERE request_id = ? AND +policy = ? AND forgotten LIMIT 1"
-"""`+` keeps the policy's own index out of it: SQLite would walk through all of the policy's requests."""
-
-
-def insert_capture(db: sqlite3.Connection, capture: CaptureRow, written: Written) -> None:
-    """Insert a text unless it is there, or its request is to be forgotten."""
-    refused = db.execute(FORGOTTEN, (capture.request_id, capture.policy)).fetchone()
-    if refused:
-        written.refused.append(capture)
-        return
-    kept = capture.kept
-    inserted = db.execute(
-        "INSERT OR IGNORE INTO captures (policy, request_id, half, at_us, revision, tier, status,"
-        " content_type, form, truncated, retention_s, text, turn_sha256) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    refused = db.each(FORGOTTEN, [(capture.request_id, capture.policy) for capture in captures])
+    kept = [capture for capture, found in zip(captures, refused, strict=True) if not found]
+    written.refused += [capture for capture, found in zip(captures, refused, strict=True) if found]
+    rows = [
         (
             capture.policy,
             capture.request_id,
@@ -172,22 +193,24 @@ def insert_capture(db: sqlite3.Connection, capture: CaptureRow, written: Written
             capture.tier,
             capture.status,
             capture.content_type,
-            kept.form,
-            kept.truncated,
+            capture.kept.form,
+            capture.kept.truncated,
             capture.retention_s,
-            kept.text,
+            capture.kept.text,
             capture.turn_sha256,
-        ),
-    ).rowcount
-    written.duplicates += 1 - inserted
-    if inserted:
+            replica,
+        )
+        for capture in kept
+    ]
+    for capture, inserted in zip(kept, db.each(_INSERT_CAPTURE, rows), strict=True):
+        if not inserted:
+            written.duplicates += 1
+            continue
         written.texts.append(capture)
         written.counts[capture_series(capture.policy, capture.half, "stored")] += 1
 
 
-def drop_texts(db: sqlite3.Connection, requests: Iterable[tuple[str, str]]) -> int:
+def drop_texts(db: Database, requests: Iterable[tuple[str, str]]) -> int:
     """Delete the texts of requests, given as (policy, request id); return how many."""
-    return sum(
-        db.execute("DELETE FROM captures WHERE policy = ? AND request_id = ?", request).rowcount
-        for request in requests
-    )
+    deleted = db.each("DELETE FROM captures WHERE policy = ? AND request_id = ? RETURNING 1", requests)
+    return sum(len(rows) for rows in deleted)

@@ -18,116 +18,135 @@ from pointsman.evaluator.evidence import (
 from pointsman.evaluator.totals import Series
 
 if TYPE_CHECKING:
-    import sqlite3
+    from collections.abc import Sequence
 
     from pointsman.evaluator.cases import CaseItem
     from pointsman.evaluator.evidence import Result, ScoreRow
     from pointsman.evaluator.rows import Written
+    from pointsman.evaluator.store.database import Database
 
 
 @dataclass(slots=True)
 class Transaction:
     """What the inserts of one transaction share."""
 
-    db: sqlite3.Connection
+    db: Database
     dropped: frozenset[tuple[str, str]]
     """(policy, rollout) that are counted no more."""
     now_us: int
     written: Written
+    replica: str
+    """Who writes."""
 
     def counts(self, policy: str, rollout: str) -> bool:
         """Tell whether a rollout is still counted."""
         return (policy, rollout) not in self.dropped
 
 
-def insert_score(into: Transaction, score: ScoreRow) -> None:
-    """Store a request's scores unless it has some."""
-    db, record, written = into.db, score.record, into.written
-    marked = db.execute(
-        "UPDATE requests SET pending = 0, label = ?, half = ? WHERE id = ? AND pending RETURNING session",
-        (score.intent, score.half, score.row),
-    ).fetchone()
-    if marked is None:
-        written.duplicates += 1
-        written.void.append(score.row)
-        return
-    db.executemany(
-        "INSERT OR IGNORE INTO results (request, rubric, version, passed, because) VALUES (?,?,?,?,?)",
-        [(score.row, r.rubric, r.version, r.passed, r.because) for r in score.results],
-    )
-    for series, amount in contributions(score, rollout=into.counts(record.policy, record.rollout)):
-        written.counts[series] += amount
-    if score.half:
-        _grow_session(into, score, marked[0])
-    written.scored.append(score)
-
-
-def _grow_session(into: Transaction, score: ScoreRow, session: str) -> None:
+def insert_scores(into: Transaction, scores: Sequence[ScoreRow]) -> None:
+    """Store the scores of requests that have none yet."""
     db, written = into.db, into.written
-    policy, revision = score.record.policy, score.record.revision
-    verdicts = score.verdicts
-    counts: dict[str, list[int]] = {}
-    if session:  # without one each request is a session of its own: nothing to remember
-        found = db.execute(
-            "SELECT counts FROM sessions WHERE policy = ? AND revision = ? AND session = ?",
-            (policy, revision, session),
-        ).fetchone()
-        counts = json.loads(found[0]) if found else {}
-    for result in verdicts:
-        entry = counts.setdefault(_key(result), [0, 0])
-        for series, amount in moments(policy, revision, result, (entry[0], entry[1])):
+    marked = db.each(
+        "UPDATE requests SET pending = FALSE, label = ?, half = ? WHERE id = ? AND pending RETURNING session",
+        [(score.intent, score.half, score.row) for score in scores],
+    )
+    fresh: list[tuple[ScoreRow, str]] = []
+    for score, found in zip(scores, marked, strict=True):
+        if found:
+            fresh.append((score, found[0][0]))
+        else:
+            written.duplicates += 1
+            written.void.append(score.row)
+    db.many(
+        "INSERT INTO results (request, rubric, version, passed, because) VALUES (?,?,?,?,?)"
+        " ON CONFLICT DO NOTHING",
+        [(s.row, r.rubric, r.version, r.passed, r.because) for s, _ in fresh for r in s.results],
+    )
+    for score, _ in fresh:
+        record = score.record
+        for series, amount in contributions(score, rollout=into.counts(record.policy, record.rollout)):
             written.counts[series] += amount
-        entry[0] += bool(result.passed)
-        entry[1] += 1
-    if session:
-        db.execute(
-            "INSERT OR REPLACE INTO sessions (policy, revision, session, seen_us, counts) VALUES (?,?,?,?,?)",
-            (policy, revision, session, into.now_us, json.dumps(counts, separators=(",", ":"))),
+    _grow_sessions(into, [(score, session) for score, session in fresh if score.half])
+    written.scored += [score for score, _ in fresh]
+
+
+def _grow_sessions(into: Transaction, scores: Sequence[tuple[ScoreRow, str]]) -> None:
+    """Add to the sessions' counts; a request without a session is one of its own: nothing to remember."""
+    keys = list(
+        dict.fromkeys((s.record.policy, s.record.revision, session) for s, session in scores if session)
+    )
+    known: dict[tuple[str, str, str], dict[str, list[int]]] = {
+        key: json.loads(found[0][0]) if found else {}
+        for key, found in zip(
+            keys,
+            into.db.each(
+                "SELECT counts FROM sessions WHERE policy = ? AND revision = ? AND session = ?", keys
+            ),
+            strict=True,
         )
+    }
+    for score, session in scores:
+        policy, revision = score.record.policy, score.record.revision
+        counts = known[policy, revision, session] if session else {}
+        for result in score.verdicts:
+            entry = counts.setdefault(_key(result), [0, 0])
+            for series, amount in moments(policy, revision, result, (entry[0], entry[1])):
+                into.written.counts[series] += amount
+            entry[0] += bool(result.passed)
+            entry[1] += 1
+    into.db.many(
+        "INSERT INTO sessions (policy, revision, session, seen_us, counts) VALUES (?,?,?,?,?)"
+        " ON CONFLICT (policy, revision, session) DO UPDATE SET seen_us = excluded.seen_us,"
+        " counts = excluded.counts",
+        [(*key, into.now_us, json.dumps(counts, separators=(",", ":"))) for key, counts in known.items()],
+    )
 
 
 def _key(result: Result) -> str:
     return f"{result.rubric}/{result.version}"
 
 
-def insert_case(into: Transaction, item: CaseItem) -> None:
-    """Store what shadow or gate found out, unless it is stored already."""
-    match item:
-        case PairRow():
-            _insert_pair(into, item)
-        case ShadowNote():
-            _insert_note(into, item)
-        case GateTotal():
-            _set_total(into, item)
-        case GateCase():
-            _set_case(into, item)
+def insert_cases(into: Transaction, items: Sequence[CaseItem]) -> None:
+    """Store what shadow or gate found out and is not stored already."""
+    _insert_pairs(into, [item for item in items if isinstance(item, PairRow)])
+    for item in items:
+        match item:
+            case ShadowNote():
+                _insert_note(into, item)
+            case GateTotal():
+                _set_total(into, item)
+            case GateCase():
+                _set_case(into, item)
 
 
-def _insert_pair(into: Transaction, item: PairRow) -> None:
-    db, written = into.db, into.written
-    added = db.execute(
-        "INSERT OR IGNORE INTO pairs (policy, rollout, stage, case_id, cluster, intent, rubric, version,"
-        " incumbent, candidate, at_us) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
-        (
-            item.policy,
-            item.rollout,
-            item.stage,
-            item.case_id,
-            item.group,
-            item.intent,
-            item.rubric,
-            item.version,
-            item.incumbent,
-            item.candidate,
-            into.now_us,
-        ),
-    ).rowcount
-    if not added:
-        written.duplicates += 1
-    elif into.counts(item.policy, item.rollout):
-        written.counts[pair_series(item)] += 1
-        if item.stage == "gate":
-            _grow_cluster(into, item)
+def _insert_pairs(into: Transaction, pairs: Sequence[PairRow]) -> None:
+    added = into.db.each(
+        "INSERT INTO pairs (policy, rollout, stage, case_id, cluster, intent, rubric, version,"
+        " incumbent, candidate, at_us) VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING RETURNING 1",
+        [
+            (
+                pair.policy,
+                pair.rollout,
+                pair.stage,
+                pair.case_id,
+                pair.group,
+                pair.intent,
+                pair.rubric,
+                pair.version,
+                pair.incumbent,
+                pair.candidate,
+                into.now_us,
+            )
+            for pair in pairs
+        ],
+    )
+    for pair, fresh in zip(pairs, added, strict=True):
+        if not fresh:
+            into.written.duplicates += 1
+        elif into.counts(pair.policy, pair.rollout):
+            into.written.counts[pair_series(pair)] += 1
+            if pair.stage == "gate":
+                _grow_cluster(into, pair)
 
 
 def _grow_cluster(into: Transaction, pair: PairRow) -> None:
@@ -135,11 +154,12 @@ def _grow_cluster(into: Transaction, pair: PairRow) -> None:
     if pair.group:
         key = pair.policy, pair.rollout, pair.rubric, pair.version, pair.group
         d = int(pair.incumbent) - int(pair.candidate)
-        sums = into.db.execute(
-            "INSERT INTO gate_clusters (policy, rollout, rubric, version, cluster, d, n)"
-            " VALUES (?1,?2,?3,?4,?5,?6,1) ON CONFLICT DO UPDATE SET d = d + ?6, n = n + 1 RETURNING d, n",
-            (*key, d),
-        ).fetchone()
+        ((sums,),) = into.db.each(
+            "INSERT INTO gate_clusters AS known (policy, rollout, rubric, version, cluster, d, n)"
+            " VALUES (?,?,?,?,?,?,1) ON CONFLICT (policy, rollout, rubric, version, cluster)"
+            " DO UPDATE SET d = known.d + excluded.d, n = known.n + 1 RETURNING d, n",
+            [(*key, d)],
+        )
         before = sums[0] - d, sums[1] - 1
     for series, amount in gate_moments(pair, before):
         into.written.counts[series] += amount
@@ -149,9 +169,17 @@ def _insert_note(into: Transaction, item: ShadowNote) -> None:
     db, written = into.db, into.written
     if item.case_id:
         added = db.execute(
-            "INSERT OR IGNORE INTO shadow_requests (policy, rollout, case_id, outcome, cost_nano, at_us)"
-            " VALUES (?,?,?,?,?,?)",
-            (item.policy, item.rollout, item.case_id, item.outcome, item.cost_nano, into.now_us),
+            "INSERT INTO shadow_requests (policy, rollout, case_id, outcome, cost_nano, at_us, replica)"
+            " VALUES (?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
+            (
+                item.policy,
+                item.rollout,
+                item.case_id,
+                item.outcome,
+                item.cost_nano,
+                into.now_us,
+                into.replica,
+            ),
         ).rowcount
         if not added:
             written.duplicates += 1
@@ -167,7 +195,11 @@ def _set_total(into: Transaction, item: GateTotal) -> None:
     found = db.execute(
         "SELECT total FROM gates WHERE policy = ? AND rollout = ?", (item.policy, item.rollout)
     ).fetchone()
-    db.execute("INSERT OR REPLACE INTO gates VALUES (?,?,?)", (item.policy, item.rollout, item.total))
+    db.execute(
+        "INSERT INTO gates (policy, rollout, total) VALUES (?,?,?)"
+        " ON CONFLICT (policy, rollout) DO UPDATE SET total = excluded.total",
+        (item.policy, item.rollout, item.total),
+    )
     if into.counts(item.policy, item.rollout):
         written.counts[_cases(item, "total")] += item.total - (found[0] if found else 0)
 
@@ -182,7 +214,8 @@ def _set_case(into: Transaction, item: GateCase) -> None:
         written.duplicates += 1
         return
     db.execute(
-        "INSERT OR REPLACE INTO gate_cases VALUES (?,?,?,?)",
+        "INSERT INTO gate_cases (policy, rollout, case_id, state) VALUES (?,?,?,?)"
+        " ON CONFLICT (policy, rollout, case_id) DO UPDATE SET state = excluded.state",
         (item.policy, item.rollout, item.case_id, item.state),
     )
     if into.counts(item.policy, item.rollout):

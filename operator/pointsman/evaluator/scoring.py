@@ -13,13 +13,14 @@ from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import Counter, Gauge, Histogram
-
 from pointsman.evaluator.answer import text_of
 from pointsman.evaluator.cases import ScoredRequest
 from pointsman.evaluator.evidence import NOT_APPLICABLE, Result, ScoreRow, half_of
 from pointsman.evaluator.guards import answerless
+from pointsman.evaluator.membership import Solo
+from pointsman.evaluator.metrics import ScoringMetrics
 from pointsman.evaluator.rubrics.types import Scored
+from pointsman.evaluator.store import StoreError
 from pointsman.evaluator.texts import Text, Texts, case_of
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from pointsman.evaluator.bodies import Bodies
     from pointsman.evaluator.intents import Intents
+    from pointsman.evaluator.membership import Membership
     from pointsman.evaluator.policies import Policies
     from pointsman.evaluator.record import AccessRecord
     from pointsman.evaluator.rows import CaptureRow, Written
@@ -48,6 +50,8 @@ DEADLINE_S: Final = 60.0
 """Of all rubrics of one request together; what has not said anything by then did not say anything."""
 AGAIN_S: Final = 1.0
 LOOKUPS: Final = 500
+LOOK_S: Final = 0.5
+"""How often text is looked up that another replica may have received."""
 
 
 @dataclass(slots=True)
@@ -63,26 +67,8 @@ class _Open:
     since: float = field(default_factory=time.monotonic)
     dropped: bool = False
     """It did not come to its turn in time."""
-
-
-class ScoringMetrics:
-    """How scoring fares."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.pending = Gauge(
-            "pointsman_evaluator_pending_requests", "Requests that are not scored yet.", registry=registry
-        )
-        self.seconds = Histogram(
-            "pointsman_evaluator_scoring_duration_seconds",
-            "From a request's row to its scores being stored.",
-            registry=registry,
-            buckets=(0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60),
-        )
-        self.errors = Counter(
-            "pointsman_evaluator_scoring_errors_total",
-            "Requests that no rubric could be asked about because of an error of ours.",
-            registry=registry,
-        )
+    handed: bool = False
+    """Another replica left it to us."""
 
 
 class Scoring:
@@ -97,8 +83,12 @@ class Scoring:
         *,
         bodies: Bodies,
         registry: CollectorRegistry,
+        member: Membership | None = None,
     ) -> None:
         """`scorers`: of a policy's rubrics as they are now."""
+        self._member = member or Solo()
+        self._given: dict[int, AccessRecord] = {}
+        """Handed to other replicas, and not scored yet."""
         self._writer = writer
         self._policies = policies
         self._scorers = scorers
@@ -123,7 +113,10 @@ class Scoring:
         await self._resume()
         try:
             while True:
-                await self._tick()
+                try:
+                    await self._tick()
+                except StoreError as error:
+                    log.warning("cannot look text up in the store: %s", error)
                 await asyncio.sleep(TICK_S)
         finally:
             for task in self._tasks:
@@ -135,7 +128,8 @@ class Scoring:
         A policy that nothing is pending of is not in it: for it, that is now. Empty before the first look.
         """
         until: dict[str, int] = {}
-        for record in (*(entry.record for entry in self._open.values()), *self._writer.received()):
+        open_ = (entry.record for entry in self._open.values())
+        for record in (*open_, *self._given.values(), *self._writer.received()):
             if record.policy:
                 until[record.policy] = min(until.get(record.policy, now_us), record.end_us)
         return until
@@ -159,14 +153,17 @@ class Scoring:
         self._metrics.pending.set(len(self._open))
         self._pump()
 
-    def _enter(self, row: int, record: AccessRecord) -> None:
+    def _enter(self, row: int, record: AccessRecord, *, handed: bool = False) -> None:
         if row in self._open:
             return
         key = record.policy, record.request_id
         now = time.monotonic()
         # The request of a long answer came long ago, and may be let go of here.
         look_at = now + (TEXT_WAIT_S if record.duration_us < TEXT_WAIT_S * 1_000_000 else 0)
-        entry = _Open(row, record, self._texts.get(*key) or Text(), look_at, now + TEXT_WAIT_S)
+        if self._member.shared:
+            look_at = now if handed else min(look_at, now + LOOK_S)
+        text = self._texts.get(*key) or Text()
+        entry = _Open(row, record, text, look_at, now + TEXT_WAIT_S, handed=handed)
         self._open[row] = entry
         if self._complete(entry):
             self._ready.append(entry)
@@ -193,7 +190,14 @@ class Scoring:
 
     async def _resume(self) -> None:
         """Take up what an earlier process left: its text is in the store, or on its way to us."""
-        for row, record in await self._writer.call(lambda store: store.pending()):
+        while True:
+            try:
+                pending = await self._writer.call(lambda store: store.pending())
+                break
+            except StoreError as error:
+                log.warning("cannot read what is not scored yet: %s", error)
+                await asyncio.sleep(AGAIN_S)
+        for row, record in pending:
             self._enter(row, record)
         for entries in self._by_request.values():
             for entry in entries:
@@ -204,6 +208,8 @@ class Scoring:
 
     async def _tick(self) -> None:
         """Look late texts up in the store, and give up what lacks them still."""
+        if self._member.shared:
+            await self._exchange()
         now = time.monotonic()
         late = [entry for entries in self._by_request.values() for entry in entries if entry.look_at <= now]
         for start in range(0, len(late), LOOKUPS):
@@ -214,9 +220,23 @@ class Scoring:
             self._start(entry)
         self._pump()
 
+    async def _exchange(self) -> None:
+        """Take what other replicas have left to us, and see what became of what we left to them."""
+        for row, record in await self._writer.call(lambda store: store.handed()):
+            self._enter(row, record, handed=True)
+        if self._given:
+            rows = tuple(self._given)
+            unscored = await self._writer.call(lambda store: store.unscored(rows))
+            for row in rows:
+                if row not in unscored:
+                    self._given.pop(row, None)
+
     async def _look_up(self, entries: list[_Open]) -> None:
         keys = {(entry.record.policy, entry.record.request_id) for entry in entries}
-        for row in await self._writer.call(lambda store: store.texts(keys)):
+        found = await self._writer.call(lambda store: store.texts(keys))
+        if self._member.shared:
+            await self._hand_over(entries, found)
+        for row in found:
             self._text(row)
         now = time.monotonic()
         for entry in entries:
@@ -224,12 +244,43 @@ class Scoring:
             waiting = self._by_request.get(key, [])
             if entry not in waiting:
                 continue  # it has all that it waited for
-            entry.look_at = entry.give_up_at
+            entry.look_at = min(entry.give_up_at, now + LOOK_S) if self._member.shared else entry.give_up_at
             if entry.give_up_at <= now:
                 waiting.remove(entry)
                 self._ready.append(entry)
             if not waiting:
                 del self._by_request[key]
+
+    async def _hand_over(self, entries: list[_Open], found: Sequence[CaptureRow]) -> None:
+        """Leave requests of rollouts to who holds them as they came: shadow and intent need that."""
+        live = self._member.live - {self._member.name}
+        holders = {
+            (row.policy, row.request_id): row.replica
+            for row in found
+            if row.half == "request" and row.replica in live
+        }
+        wanted = {
+            entry.row: (entry, holder)
+            for entry in entries
+            if entry.record.rollout
+            and not entry.handed
+            and (holder := holders.get((entry.record.policy, entry.record.request_id)))
+        }
+        if not wanted:
+            return
+        # Before anybody can have scored it: until it is seen scored, it holds our watermark.
+        self._given |= {row: entry.record for row, (entry, _) in wanted.items()}
+        rows = [(row, holder) for row, (_, holder) in wanted.items()]
+        given = await self._writer.call(lambda store: store.hand_over(rows))
+        for row in given:
+            entry = wanted[row][0]
+            key = entry.record.policy, entry.record.request_id
+            waiting = self._by_request.get(key, [])
+            if entry in waiting:
+                waiting.remove(entry)
+            if not waiting:
+                self._by_request.pop(key, None)
+            self._close(row)
 
     # -- scoring ---------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-import sqlite3
+import socket
 from collections import ChainMap
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,6 +33,7 @@ from pointsman.evaluator.envoy_admin import Losses
 from pointsman.evaluator.envoys import Envoys, Target
 from pointsman.evaluator.http_api import Api
 from pointsman.evaluator.intents import Intents
+from pointsman.evaluator.membership import Solo
 from pointsman.evaluator.metrics import ProcessMetrics
 from pointsman.evaluator.offpath import Needs, OffPath
 from pointsman.evaluator.policies import Policies, follow
@@ -40,10 +41,12 @@ from pointsman.evaluator.rollouts import Rollouts
 from pointsman.evaluator.rubrics import Library
 from pointsman.evaluator.scoring import Scoring
 from pointsman.evaluator.shelf import Shelf
-from pointsman.evaluator.store import Store
+from pointsman.evaluator.store import Store, StoreError
+from pointsman.evaluator.store.address import Server
+from pointsman.evaluator.store.replicas import ALONE, Replica, join
 from pointsman.evaluator.tls import server_context
 from pointsman.evaluator.watermark import Watermark
-from pointsman.evaluator.writer import Keeping, Writer, sweep
+from pointsman.evaluator.writer import Keeping, Writer, micros, sweep
 from pointsman.fetching import Fetcher
 from pointsman.kube.client import KubeClient
 from pointsman.kube.metrics import KubeMetrics
@@ -51,10 +54,12 @@ from pointsman.kube.metrics import KubeMetrics
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-    from pathlib import Path
 
     from pointsman.api.v1alpha1.meta import SecretKeyRef
     from pointsman.clock import Clock
+    from pointsman.evaluator.member import Member, Terms
+    from pointsman.evaluator.membership import Membership
+    from pointsman.evaluator.store.address import Address
     from pointsman.evaluator.tls import TLSFiles
 
     Follow = Callable[[Policies, CollectorRegistry], Awaitable[None]]
@@ -72,7 +77,7 @@ class Settings:
     access_log_address: str
     capture_address: str
     http_address: str
-    store: Path
+    store: Address
     kubeconfig: str | None = None
     envoy_admin: tuple[str, ...] = ()
     tls: TLSFiles | None = None
@@ -81,6 +86,10 @@ class Settings:
     grace_s: float = 3.0
     allow_files: bool = False
     """Whether data sets may be `file:///…`."""
+    replica: str = ""
+    """This evaluator's name among those that share a database, the same after a restart; "": the host's."""
+    terms: Terms | None = None
+    """How long another replica is waited for; None: as `member` has it."""
     shadow_urls: Mapping[str, str] = field(default_factory=dict)
     """Base URLs of Envoys' shadow listeners, by gateway; "": of all others."""
     system_namespace: str | None = None
@@ -99,8 +108,10 @@ async def serve(
         collector(registry=registry)
     metrics = ProcessMetrics(registry)
     policies = Policies()
-    store = Store(settings.store)
+    member, replica = _membership(settings, registry, clock)
+    store = await asyncio.to_thread(_opened, settings.store, replica)
     writer = Writer(store, policies, metrics, clock)
+    writer.totals.trusted = lambda: member.trusted
     bodies = Bodies()
     captures = Captures(policies, writer.offer, writer.totals, clock, bodies)
     api = Api(writer, policies, settings.store, registry, clock, bodies=bodies)
@@ -130,17 +141,18 @@ async def serve(
                 envoys = Envoys(kube, settings.system_namespace)
             urls = ChainMap(dict(settings.shadow_urls), envoys.shadow_urls if envoys else {})
             scoring, offpath = _scoring(
-                stack, settings, urls, kube, writer, policies, bodies, registry, clock
+                stack, settings, urls, kube, writer, policies, bodies, registry, clock, member
             )
-            registry.register(Watermark(scoring, policies, clock))
+            registry.register(Watermark(scoring, policies, clock, member))
             work = [
+                *_belonging(member, writer, scoring, bodies, clock),
                 follow_policies(policies, registry),
                 captures.run(),
                 scoring.run(),
                 offpath.run(),
-                _sweeping(settings, writer, policies, metrics, clock),
+                _sweeping(settings, writer, policies, metrics, clock, member),
             ]
-            work += _looking(settings, envoys, writer, metrics, clock)
+            work += _looking(settings, envoys, writer, metrics, clock, member)
             log.info(
                 "evaluator serves",
                 extra={"access_log": settings.access_log_address, "store": str(settings.store)},
@@ -148,6 +160,47 @@ async def serve(
             await _until_stopped(stop, writing, work, entries.drain)
     finally:
         log.info("evaluator has stopped")
+
+
+def _membership(
+    settings: Settings, registry: CollectorRegistry, clock: Clock
+) -> tuple[Member | Solo, Replica]:
+    """Return this evaluator's place: alone on its file, or one of those that share a database."""
+    if not isinstance(settings.store, Server):
+        return Solo(), ALONE
+    from pointsman.evaluator.member import Member, MemberMetrics, Terms  # only who uses it needs the library
+
+    replica = Replica(settings.replica or socket.gethostname())
+    metrics, terms = MemberMetrics(registry), settings.terms or Terms()
+    return Member(settings.store, replica, lambda: micros(clock), metrics, terms), replica
+
+
+def _opened(place: Address, replica: Replica) -> Store:
+    """Open the store; of a shared one, count in the replica's name from now on."""
+    store = Store(place, replica=replica)
+    try:
+        if replica is not ALONE:
+            join(store.db, replica)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _belonging(
+    member: Member | Solo, writer: Writer, scoring: Scoring, bodies: Bodies, clock: Clock
+) -> list[Awaitable[None]]:
+    """Return what keeps a replica one of several."""
+    if isinstance(member, Solo):
+        return []
+
+    def unscored_us() -> int:
+        now_us = micros(clock)
+        return now_us - min(scoring.scored_until_us(now_us).values(), default=now_us)
+
+    member.unscored_us = unscored_us
+    member.on_forgotten = bodies.clear
+    return [member.run(writer)]
 
 
 async def _until_stopped(
@@ -170,8 +223,13 @@ async def _until_stopped(
         await asyncio.gather(*tasks, stopped, return_exceptions=True)
 
 
-def _looking(
-    settings: Settings, envoys: Envoys | None, writer: Writer, metrics: ProcessMetrics, clock: Clock
+def _looking(  # noqa: PLR0917 - one caller, which puts everything together
+    settings: Settings,
+    envoys: Envoys | None,
+    writer: Writer,
+    metrics: ProcessMetrics,
+    clock: Clock,
+    member: Membership,
 ) -> list[Awaitable[None]]:
     """Return what looks at Envoys: at those that are named, and at those that are found."""
     named = tuple(Target(url) for url in settings.envoy_admin)
@@ -184,6 +242,7 @@ def _looking(
         clock,
         every_s=settings.poll_s,
         grace_s=settings.grace_s,
+        member=member,
     )
     if envoys is None:
         return [losses.run()]
@@ -207,18 +266,22 @@ def _scoring(  # noqa: PLR0917 - one caller, which puts everything together
     bodies: Bodies,
     registry: CollectorRegistry,
     clock: Clock,
+    member: Membership,
 ) -> tuple[Scoring, OffPath]:
     """Put scoring, shadow and gate together; what they open is closed with the stack."""
     fetch = Fetcher(kube, process="evaluator", default_key=DEFAULT_KEY, allow_files=settings.allow_files)
     stack.push_async_callback(fetch.close)
     library = Library(fetch, partial(_key, kube), registry)
+    library.judges.sharers = lambda: len(member.live)
     stack.push_async_callback(library.close)
     classifiers = Classifiers(registry)
     stack.push_async_callback(classifiers.close)
     system_namespace = settings.system_namespace or install.SYSTEM_NAMESPACE
     intents = Intents(policies, Rollouts(policies, system_namespace), classifiers, registry)
     shelf = Shelf(policies, library)
-    scoring = Scoring(writer, policies, shelf.scorers, intents, bodies=bodies, registry=registry)
+    scoring = Scoring(
+        writer, policies, shelf.scorers, intents, bodies=bodies, registry=registry, member=member
+    )
     needs = Needs(
         urls=urls,
         tls=settings.tls,
@@ -231,6 +294,7 @@ def _scoring(  # noqa: PLR0917 - one caller, which puts everything together
         registry=registry,
         clock=clock,
         system_namespace=system_namespace,
+        member=member,
     )
     offpath = OffPath(needs)
     scoring.on_scored.append(offpath.offer)
@@ -270,12 +334,17 @@ async def _http(app: web.Application, address: str, context: ssl.SSLContext | No
         await runner.cleanup()
 
 
-async def _sweeping(
-    settings: Settings, writer: Writer, policies: Policies, metrics: ProcessMetrics, clock: Clock
+async def _sweeping(  # noqa: PLR0917 - one caller, which puts everything together
+    settings: Settings,
+    writer: Writer,
+    policies: Policies,
+    metrics: ProcessMetrics,
+    clock: Clock,
+    member: Membership,
 ) -> None:
     while True:
         try:
-            await sweep(writer, policies, settings.keeping, metrics, clock)
-        except sqlite3.Error as error:
+            await sweep(writer, policies, settings.keeping, metrics, clock, member)
+        except StoreError as error:
             log.warning("cannot delete what has been kept long enough, will try again: %s", error)
         await asyncio.sleep(settings.keeping.sweep_every_s)

@@ -3,19 +3,19 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 from pointsman.evaluator.guards import Rubric
+from pointsman.evaluator.store.connect import reading
 from pointsman.evaluator.summary_scores import rollouts
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from pointsman.evaluator.store.address import Address
+    from pointsman.evaluator.store.database import Database
 
-_SERVED: Final = "iif(served_tier <> '', served_tier, tier)"
+_SERVED: Final = "CASE WHEN served_tier <> '' THEN served_tier ELSE tier END"
 _WHERE: Final = "policy = :policy AND start_us >= :since AND start_us < :until"
 BASELINE_NOTE: Final = "estimate: the same tokens at the last tier's price"
 NANO: Final = 1_000_000_000
@@ -35,11 +35,9 @@ class Window:
         return {"policy": self.policy, "since": self.since_us, "until": self.until_us}
 
 
-def summarize(path: Path, window: Window) -> dict[str, Any]:
-    """Return the summary as JSON. Blocking; opens the store read-only, beside its writer."""
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2.0)) as db:
-        db.row_factory = sqlite3.Row
-        db.execute("BEGIN")  # one snapshot for all that follows
+def summarize(store: Address, window: Window) -> dict[str, Any]:
+    """Return the summary as JSON. Blocking; reads one state of the store, beside its writer. `StoreError`."""
+    with reading(store) as db:
         tiers = _tiers(db, window)
         requests = sum(tier["requests"] for tier in tiers)
         return {
@@ -60,7 +58,7 @@ def summarize(path: Path, window: Window) -> dict[str, Any]:
         }
 
 
-def _tiers(db: sqlite3.Connection, window: Window) -> list[dict[str, Any]]:
+def _tiers(db: Database, window: Window) -> list[dict[str, Any]]:
     rows = db.execute(
         f"SELECT {_SERVED} AS name, count(*) AS requests, sum(prompt_tokens) AS input,"
         f" sum(completion_tokens) AS output, sum(cost_nano) AS cost FROM requests WHERE {_WHERE}"
@@ -69,17 +67,17 @@ def _tiers(db: sqlite3.Connection, window: Window) -> list[dict[str, Any]]:
     )
     return [
         {
-            "tier": row["name"],
-            "requests": row["requests"],
-            "inputTokens": row["input"] or 0,
-            "outputTokens": row["output"] or 0,
-            "costUSD": (row["cost"] or 0) / NANO,
+            "tier": name,
+            "requests": requests,
+            "inputTokens": sent or 0,
+            "outputTokens": received or 0,
+            "costUSD": (cost or 0) / NANO,
         }
-        for row in rows
+        for name, requests, sent, received, cost in rows
     ]
 
 
-def _grouped(db: sqlite3.Connection, window: Window, column: str) -> dict[str, int]:
+def _grouped(db: Database, window: Window, column: str) -> dict[str, int]:
     rows = db.execute(
         f"SELECT {column}, count(*) FROM requests WHERE {_WHERE} GROUP BY 1 ORDER BY 1",
         window.query,
@@ -87,12 +85,12 @@ def _grouped(db: sqlite3.Connection, window: Window, column: str) -> dict[str, i
     return {str(name): int(number) for name, number in rows}
 
 
-def _cost(db: sqlite3.Connection, window: Window, requests: int) -> dict[str, Any]:
-    priced, cost, baseline = db.execute(
-        "SELECT count(cost_nano), sum(cost_nano), sum(iif(cost_nano IS NULL, NULL, baseline_nano))"
+def _cost(db: Database, window: Window, requests: int) -> dict[str, Any]:
+    ((priced, cost, baseline),) = db.execute(
+        "SELECT count(cost_nano), sum(cost_nano), sum(CASE WHEN cost_nano IS NOT NULL THEN baseline_nano END)"
         f" FROM requests WHERE {_WHERE}",
         window.query,
-    ).fetchone()
+    )
     return {
         "usd": (cost or 0) / NANO,
         "baselineUSD": (baseline or 0) / NANO,
@@ -102,14 +100,15 @@ def _cost(db: sqlite3.Connection, window: Window, requests: int) -> dict[str, An
     }
 
 
-def _guards(db: sqlite3.Connection, window: Window) -> list[dict[str, Any]]:
+def _guards(db: Database, window: Window) -> list[dict[str, Any]]:
     """Count as `guards.outcomes` does: by the tier that answered, and a failed attempt of the other."""
     results: list[dict[str, Any]] = []
     for rubric in Rubric:
         rows = db.execute(
-            f"SELECT {_SERVED} AS tier, count(*), sum(instr(',' || failed || ',', :rubric) > 0)"
+            f"SELECT {_SERVED} AS tier, count(*),"
+            " sum(CASE WHEN ',' || failed || ',' LIKE :rubric THEN 1 ELSE 0 END)"
             f" FROM requests WHERE {_WHERE} GROUP BY 1",
-            window.query | {"rubric": f",{rubric},"},
+            window.query | {"rubric": f"%,{rubric},%"},
         )
         counts = {tier: [number - failed, failed] for tier, number, failed in rows}
         if rubric is Rubric.ANSWERED:
@@ -125,30 +124,29 @@ def _guards(db: sqlite3.Connection, window: Window) -> list[dict[str, Any]]:
     return results
 
 
-def _quantiles(db: sqlite3.Connection, window: Window, column: str) -> dict[str, Any]:
+def _quantiles(db: Database, window: Window, column: str) -> dict[str, Any]:
     """Return exact quantiles by nearest rank."""
     number = _one(db, window, f"count({column})")
     found: dict[str, Any] = {"count": number, "p50": None, "p99": None}
     if number:
         for name, share in (("p50", 0.5), ("p99", 0.99)):
-            (value,) = db.execute(
+            ((value,),) = db.execute(
                 f"SELECT {column} FROM requests WHERE {_WHERE} AND {column} IS NOT NULL ORDER BY 1"
                 " LIMIT 1 OFFSET :rank",
                 window.query | {"rank": ceil(share * number) - 1},
-            ).fetchone()
+            )
             found[name] = value / 1_000_000
     return found
 
 
-def _captures(db: sqlite3.Connection, window: Window, requests: int) -> dict[str, Any]:
+def _captures(db: Database, window: Window, requests: int) -> dict[str, Any]:
     """Return the texts that are stored now, and the share of requests of which both halves are."""
-    halves = dict(
-        db.execute(
-            "SELECT half, count(*) FROM captures"
-            " WHERE policy = :policy AND at_us >= :since AND at_us < :until GROUP BY 1",
-            window.query,
-        ).fetchall()
+    rows = db.execute(
+        "SELECT half, count(*) FROM captures"
+        " WHERE policy = :policy AND at_us >= :since AND at_us < :until GROUP BY 1",
+        window.query,
     )
+    halves: dict[str, int] = dict(rows.fetchall())
     whole = _one(
         db,
         window,
@@ -160,16 +158,15 @@ def _captures(db: sqlite3.Connection, window: Window, requests: int) -> dict[str
         "requests": halves.get("request", 0),
         "responses": halves.get("response", 0),
         "both": whole,
-        "sampled": _one(db, window, "coalesce(sum(captured), 0)"),
+        "sampled": _one(db, window, "coalesce(sum(CASE WHEN captured THEN 1 ELSE 0 END), 0)"),
         "coveragePermille": _permille(whole, requests),
     }
 
 
-def _access_log(db: sqlite3.Connection) -> dict[str, Any]:
+def _access_log(db: Database) -> dict[str, Any]:
     """Return the counts of all Envoys: they do not know of policies."""
-    nodes = [
-        dict(row) for row in db.execute("SELECT node, received, finished + base AS finished, lost FROM nodes")
-    ]
+    rows = db.execute("SELECT node, received, finished + base, lost FROM nodes")
+    nodes = [dict(zip(("node", "received", "finished", "lost"), row, strict=True)) for row in rows]
     return {
         "received": sum(node["received"] for node in nodes),
         "lost": sum(node["lost"] for node in nodes),
@@ -177,8 +174,8 @@ def _access_log(db: sqlite3.Connection) -> dict[str, Any]:
     }
 
 
-def _one(db: sqlite3.Connection, window: Window, what: str, more: str = "") -> int:
-    (value,) = db.execute(f"SELECT {what} FROM requests WHERE {_WHERE}{more}", window.query).fetchone()
+def _one(db: Database, window: Window, what: str, more: str = "") -> int:
+    ((value,),) = db.execute(f"SELECT {what} FROM requests WHERE {_WHERE}{more}", window.query)
     return int(value)
 
 

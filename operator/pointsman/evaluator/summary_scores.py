@@ -9,8 +9,9 @@ from pointsman.evaluator.evidence import GUARD, NOT_APPLICABLE
 from pointsman.evaluator.recount import guards
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Mapping
+
+    from pointsman.evaluator.store.database import Database
 
 MOST: Final = 3
 """Rollouts that are told of, the newest first."""
@@ -19,26 +20,26 @@ _SCORED: Final = (
 )
 
 
-def rollouts(db: sqlite3.Connection, query: Mapping[str, str | int]) -> list[dict[str, Any]]:
+def rollouts(db: Database, query: Mapping[str, str | int]) -> list[dict[str, Any]]:
     """Return the newest rollouts that served requests in the window; `query`: policy, since, until."""
     found = db.execute(
-        "SELECT rollout, count(*) AS requests, sum(pending) AS pending FROM requests"
+        "SELECT rollout, count(*), sum(CASE WHEN pending THEN 1 ELSE 0 END) FROM requests"
         " WHERE policy = :policy AND start_us >= :since AND start_us < :until AND rollout <> ''"
         " GROUP BY 1 ORDER BY max(start_us) DESC LIMIT :most",
         {**query, "most": MOST},
     ).fetchall()
     return [
         {
-            "rollout": row["rollout"],
-            "requests": row["requests"],
-            "pending": row["pending"],
-            **_scores(db, {**query, "rollout": row["rollout"]}),
+            "rollout": rollout,
+            "requests": requests,
+            "pending": waiting,
+            **_scores(db, {**query, "rollout": rollout}),
         }
-        for row in found
+        for rollout, requests, waiting in found
     ]
 
 
-def _scores(db: sqlite3.Connection, query: Mapping[str, str | int]) -> dict[str, Any]:
+def _scores(db: Database, query: Mapping[str, str | int]) -> dict[str, Any]:
     counts: Counter[tuple[str, str, str, str, bool]] = Counter()
     lacking: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
     rows = db.execute(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import sqlite3
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +16,10 @@ from pointsman.evaluator.guards import measure
 from pointsman.evaluator.ledger import Ledger
 from pointsman.evaluator.metrics import Totals
 from pointsman.evaluator.record import AccessRecord
-from pointsman.evaluator.rows import Batch, CaptureRow
+from pointsman.evaluator.rows import Batch, CaptureRow, Written
+from pointsman.evaluator.store import FencedError, RefusedError, StoreError, TakenError
+from pointsman.evaluator.store.replicas import ALONE, adopt, join
+from pointsman.evaluator.store.store import series_of
 from pointsman.evaluator.totals import capture_series
 
 if TYPE_CHECKING:
@@ -24,9 +27,9 @@ if TYPE_CHECKING:
 
     from pointsman.clock import Clock
     from pointsman.evaluator.cases import CaseItem
+    from pointsman.evaluator.membership import Membership
     from pointsman.evaluator.metrics import ProcessMetrics
     from pointsman.evaluator.policies import Policies
-    from pointsman.evaluator.rows import Written
     from pointsman.evaluator.store import Store
 
 log = logging.getLogger(__name__)
@@ -38,10 +41,14 @@ BATCH_S: Final = 0.1
 BATCH_ROWS: Final = 2000
 QUEUE_ROWS: Final = 50_000
 """Some minutes of requests of one Envoy: what a busy disk may delay."""
-RETRY_PAUSES_S: Final = (0.1, 0.5, 2.0)
-"""Between attempts of a transaction that failed; after the last its rows are dropped, and counted."""
+RETRY_PAUSES_S: Final = (0.1, 0.5, 2.0, *[3.0] * 30)
+"""Between attempts of a transaction that failed; after the last its rows are dropped, and counted. A database
+may be away, or a disk full, for a minute and a half; what comes meanwhile waits in the queue."""
 ROLLOUT_KEEP_US: Final = 15 * 60 * 1_000_000
 """How long counters of a rollout stay after its end: its last look at them must find them."""
+TRY_S: Final = 5.0
+STOP_S: Final = 3.0
+"""How long a writer that is to stop goes on trying to store what it has."""
 FIRST_SYNC_S: Final = 10.0
 """How long the first rows wait for the policies' prices."""
 
@@ -70,6 +77,12 @@ class Writer:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self.totals = Totals(store.totals())
         self.ledger = Ledger(store.nodes())
+        self._one = asyncio.Lock()
+        """Of what changes store and counters together."""
+        self._joins = 0
+        self._unsure = False
+        """Whether a transaction failed of which nobody said that it was not done."""
+        self._stopping_since = 0.0
         self.failing = ""
         """Why the last transaction failed; empty if it did not."""
         self.on_stored: Callable[[Written], None] = _ignore
@@ -102,13 +115,25 @@ class Writer:
         """Write until `stop`, then what is left."""
         await self._first_sync()
         while not (self._stop.is_set() and not self._queue):
-            await self._arrived.wait()
+            await self._woken()
             if not self._stop.is_set() and len(self._queue) < BATCH_ROWS:
                 await asyncio.sleep(BATCH_S)
             await self._write_next()
             if not self._queue and not self._stop.is_set():
                 self._arrived.clear()
         self._thread.shutdown()
+
+    async def _woken(self) -> None:
+        """Wait for something to write; a store that failed is tried with nothing, to know when it is back."""
+        while True:
+            try:
+                async with asyncio.timeout(TRY_S if self.failing else None):
+                    await self._arrived.wait()
+            except TimeoutError:
+                async with self._one:
+                    await self._write(Batch())
+            else:
+                return
 
     def stop(self) -> None:
         """Let `run` write what is queued and end."""
@@ -119,15 +144,49 @@ class Writer:
         """Run something else on the store, between transactions."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._store)
 
-    async def settle(self, now_us: int, grace_us: int) -> None:
-        """Write what the looks at Envoys came to; does nothing while rows wait, for those are not lost."""
+    async def join_anew(self) -> None:
+        """Take part again, after another replica has taken over what we had counted: from zero on."""
+        joins = self._joins
+        async with self._one:
+            if self._joins == joins:  # else a write has found it out first
+                await self._join_anew()
+
+    async def inherit(self, dead: str, lease_s: float) -> bool:
+        """Take over a dead replica's counts and what it had to score; False: it lives. `StoreError`."""
+        async with self._one:
+            rows = await self.call(lambda store: adopt(store.db, store.replica, dead, lease_s))
+            if rows is not None:
+                self.totals.add({series_of(family, labels, part): n for family, labels, part, n in rows})
+        return rows is not None
+
+    async def _join_anew(self) -> None:
+        gone = self.totals.stored()
+        await self.call(lambda store: join(store.db, store.replica))
+        self.totals.lose(gone)
+        self._joins += 1
+        log.warning("this evaluator was taken for dead and counts anew; its counts were taken over")
+
+    async def settle(self, now_us: int, grace_us: int, *, shared: bool = False) -> None:
+        """Write what the looks at Envoys came to; does nothing while rows wait, for those are not lost.
+
+        `shared`: other replicas store of the same Envoys' requests; the store knows how many there are.
+        """
         if self.backlog_s > 1 or self.failing:
             return
-        lost = self.ledger.settle(now_us, grace_us)
+        arrived = None
+        if shared:
+            due = self.ledger.due(now_us, grace_us)
+            try:
+                arrived = await self.call(lambda store: dict(zip(due, store.arrived(due), strict=True)))
+            except StoreError as error:
+                log.warning("cannot ask the store what has arrived: %s", error)
+                return
+        self.ledger.settle(now_us, grace_us, arrived)
         changed = self.ledger.take_changed()
         if changed:
             self.totals.lost_known = True
-            await self._write(Batch(nodes=changed, lost=lost))
+            async with self._one:
+                await self._write(Batch(nodes=changed))
 
     async def _first_sync(self) -> None:
         """Wait for the policies' prices, but not for ever: counts matter more than costs."""
@@ -156,32 +215,82 @@ class Writer:
                     batch.requests.append((record, measure(record, policy, revision)))
                 case case:
                     batch.cases.append(case)
-        await self._write(batch)
+        async with self._one:
+            await self._write(batch)
         self._writing = []
 
     async def _write(self, batch: Batch) -> None:
         """Write a batch; try again when the store is locked or full, then row by row, then drop and count."""
         for pause in (*RETRY_PAUSES_S, None):
             try:
-                self._stored(await self._attempt(batch))
-            except sqlite3.OperationalError as error:
-                self._failed(error)
-                if pause is None or self._stop.is_set():
-                    break
-                await asyncio.sleep(pause)
-            except (sqlite3.Error, OverflowError, ValueError) as error:
+                await self._take(await self._attempt(batch))
+            except TakenError:
+                raise
+            except RefusedError as error:
                 self._failed(error)
                 if len(batch) <= 1:
                     break
                 await self._write_singly(batch)
                 return
+            except StoreError as error:
+                self._failed(error)
+                self._unsure = True
+                if pause is None or (self._stop.is_set() and not await self._last_chance()):
+                    break
+                if isinstance(error, FencedError):
+                    await self._rejoin()
+                    continue
+                await self._pause(pause)
             else:
                 return
         for item in (*(record for record, _ in batch.requests), *batch.captures, *batch.scores, *batch.cases):
             self._drop(item, "store_failed")
 
+    async def _rejoin(self) -> None:
+        try:
+            await self._join_anew()
+        except TakenError:
+            raise
+        except StoreError as error:
+            self._failed(error)
+            await self._pause(RETRY_PAUSES_S[0])
+
+    async def _take(self, written: Written) -> None:
+        self._stored(written)
+        if self._unsure and self._store.replica is not ALONE:
+            await self._reconcile()
+
+    async def _reconcile(self) -> None:
+        """Read what counts: a connection that broke at a commit has not said whether it was done.
+
+        If it was, its rows were duplicates when they were tried again: neither counted nor scored here.
+        """
+        try:
+            held, pending = await self.call(lambda store: (store.totals(), store.pending()))
+        except StoreError as error:
+            log.warning("cannot see yet what the store has counted: %s", error)
+            return
+        shown = self.totals.stored()
+        self.totals.add({series: more for series, n in held.items() if (more := n - shown.get(series, 0))})
+        self.on_stored(Written(pending=pending))
+        self._unsure = False
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but no longer than until we are to stop."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
+
+    async def _last_chance(self) -> bool:
+        """Tell whether a stopping writer may try again: for a few seconds in all."""
+        self._stopping_since = self._stopping_since or time.monotonic()
+        if time.monotonic() - self._stopping_since > STOP_S:
+            return False
+        await asyncio.sleep(RETRY_PAUSES_S[0])
+        return True
+
     async def _write_singly(self, batch: Batch) -> None:
-        """One row that SQLite cannot take must not cost the others."""
+        """One row that the store cannot take must not cost the others."""
         for request in batch.requests:
             await self._write(Batch(requests=[request], now_us=batch.now_us))
         for capture in batch.captures:
@@ -251,16 +360,27 @@ class Keeping:
         return max(self.requests_s, 7 * 86_400)
 
 
-async def sweep(
-    writer: Writer, policies: Policies, keeping: Keeping, metrics: ProcessMetrics, clock: Clock
+async def sweep(  # noqa: PLR0917 - one caller, which puts everything together
+    writer: Writer,
+    policies: Policies,
+    keeping: Keeping,
+    metrics: ProcessMetrics,
+    clock: Clock,
+    member: Membership | None = None,
 ) -> None:
-    """Delete what has been kept long enough, once."""
+    """Delete what has been kept long enough, once; one of several replicas does it, all forget with it."""
     now_us = micros(clock)
+    nodes_before = now_us - keeping.nodes_s * 1_000_000
+    writer.ledger.expire(nodes_before)
+    if member is not None and not member.leads:
+        known = writer.totals.stored()
+        held = await writer.call(lambda store: store.totals())
+        writer.totals.drop([series for series in known if series not in held])  # dropped by who leads
+        return
     retention: Mapping[str, int] = dict(policies.retention)
     texts = await writer.call(lambda store: store.sweep_texts(now_us, retention))
-    rows_before, nodes_before = (now_us - s * 1_000_000 for s in (keeping.requests_s, keeping.nodes_s))
+    rows_before = now_us - keeping.requests_s * 1_000_000
     rows = await writer.call(lambda store: store.sweep_requests(rows_before, nodes_before))
-    writer.ledger.expire(nodes_before)
     metrics.swept.labels("text").inc(texts)
     metrics.swept.labels("request").inc(rows)
     if policies.synced.is_set():

@@ -1,9 +1,9 @@
-"""Finds Kubernetes' binaries and Prometheus, or builds them once from pinned Go modules; finds a browser.
+"""Finds Kubernetes' binaries and Prometheus, or builds them once from pinned Go modules; finds others.
 
 Order: `KUBEBUILDER_ASSETS` (the convention of controller-runtime's envtest), `PATH`, the cache folder.
 Whoever puts a binary in the first two answers for its version (but for `ours`, of which machines often have
-an old one); one in the cache must have the version that build/tools pins. Chromium, which only the tests of
-the lab's report need, comes from PATH or from apt-get.
+an old one); one in the cache must have the version that build/tools pins. Chromium and
+PostgreSQL, which only tests need, come from PATH or from apt-get.
 """
 
 from __future__ import annotations
@@ -113,7 +113,11 @@ EXTRA: Final = ("metrics-server", "argocd")
 
 
 BROWSER: Final = "chromium"
+POSTGRES: Final = "postgres"
 _BROWSERS: Final = (BROWSER, "chromium-browser", "google-chrome")
+_DEBIAN_POSTGRES: Final = Path("/usr/lib/postgresql")
+"""Debian keeps the server's own binaries here, by version, and not on PATH."""
+_PACKAGES: Final = {BROWSER: "chromium", POSTGRES: "postgresql"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,7 @@ class Binary:
     name: str
     path: Path
     source: str
-    """KUBEBUILDER_ASSETS, PATH or cache."""
+    """KUBEBUILDER_ASSETS, PATH, cache, or whose package."""
 
 
 def cache_dir() -> Path:
@@ -134,7 +138,7 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pointsman"
 
 
-def find(name: str) -> Binary | None:
+def find(name: str) -> Binary | None:  # noqa: PLR0911 - a place each
     """Look for a binary where it may be; build nothing."""
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     if assets and os.access(Path(assets) / name, os.X_OK):
@@ -143,6 +147,8 @@ def find(name: str) -> Binary | None:
         on_path = shutil.which(called)
         if on_path and _may_be_taken(name, Path(on_path)):
             return Binary(name, Path(on_path), "PATH")
+    if name == POSTGRES:
+        return _debian_postgres()
     if name == BROWSER:
         return None
     version = TOOLS[name].version
@@ -160,7 +166,7 @@ def ensure(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
     found = find(name)
     if found is not None:
         return found.path
-    return _installed(say) if name == BROWSER else built(name, say)
+    return _installed(name, say) if name in _PACKAGES else built(name, say)
 
 
 def built(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
@@ -174,20 +180,29 @@ def built(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
     return target
 
 
-def _installed(say: Callable[[str], None]) -> Path:
-    """Install Chromium from the system's packages, where this user may; else `LabError` says how."""
-    problem = packages.install([BROWSER], lambda: find(BROWSER) is not None, say)
-    found = find(BROWSER)
+def _debian_postgres() -> Binary | None:
+    found = sorted(
+        _DEBIAN_POSTGRES.glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]), reverse=True
+    )
+    return Binary(POSTGRES, found[0], "Debian's package") if found else None
+
+
+def _installed(name: str, say: Callable[[str], None]) -> Path:
+    """Install a program from the system's packages, where this user may; else `LabError` says how."""
+    package = _PACKAGES[name]
+    problem = packages.install([package], lambda: find(name) is not None, say)
+    found = find(name)
     if found is not None:
         return found.path
+    names = ", ".join(_BROWSERS) if name == BROWSER else name
     raise LabError(
-        f"no {', '.join(_BROWSERS)} on PATH, which the test of `lab report` opens; install one, for instance "
-        f"by `{packages.command([BROWSER])}` ({problem})"
+        f"no {names} on PATH, which tests need; install it, for instance by "
+        f"`{packages.command([package])}`: {problem}"
     )
 
 
 def _may_be_taken(name: str, binary: Path) -> bool:
-    return name == BROWSER or not TOOLS[name].ours or _says_version(binary, TOOLS[name])
+    return name in _PACKAGES or not TOOLS[name].ours or _says_version(binary, TOOLS[name])
 
 
 def _says_version(binary: Path, tool: Tool) -> bool:

@@ -111,3 +111,21 @@ def test_steady_traffic_never_claims_too_much_and_ends_exact(
             ledger.settle(at, GRACE)
         assert lost(ledger) <= missing
     assert lost(ledger) == missing
+
+
+def test_what_others_stored_is_not_lost() -> None:
+    """Of ten, we stored six and another replica three: by what the store has, one is lost."""
+    ledger = Ledger()
+    ledger.stored("e", [0] * 6, 0)
+    look(ledger, 10, SECOND)
+    (mark,) = ledger.due(4 * SECOND, GRACE)
+    assert mark == ("e", SECOND + HORIZON)
+    assert ledger.settle(4 * SECOND, GRACE, {mark: 9}) == 1
+
+
+def test_who_begins_to_look_goes_on_from_what_is_stored() -> None:
+    """Losses that another replica has found are not found again."""
+    ledger = Ledger()
+    ledger.load([NodeState("e", received=6, finished=10, lost=4)])
+    look(ledger, 10, SECOND)
+    assert ledger.settle(4 * SECOND, GRACE, {("e", SECOND + HORIZON): 6}) == 0

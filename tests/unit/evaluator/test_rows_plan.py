@@ -6,7 +6,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from pointsman.evaluator.rows import FORGOTTEN
-from pointsman.evaluator.schema import migrate
+from pointsman.evaluator.store.sqlite import migrate
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from evaluator_builders import POLICY, capture, known_policies, record
+from evaluator_builders import POLICY, capture, file_of, known_policies, record
 from evaluator_rig import Rig
 from pointsman.evaluator import writer as writer_module
 from pointsman.evaluator.answer import Kept
@@ -93,22 +93,51 @@ async def test_a_full_disk_drops_counts_and_recovers(rig: Rig, monkeypatch: pyte
     """With no page left rows are dropped and counted, nothing dies; with room again they go in."""
     monkeypatch.setattr(writer_module, "RETRY_PAUSES_S", (0.01,))
     async with rig.writer(known_policies()) as writer:
-        await writer.call(lambda store: store._db.execute("PRAGMA max_page_count = 1"))
+        await writer.call(lambda store: file_of(store).execute("PRAGMA max_page_count = 1"))
         big = Kept("text", "x" * 500_000, truncated=False)
         writer.offer(capture(1, kept=big))
         dropped = {"what": "capture", "because": "store_failed"}
         await until(lambda: rig.value("pointsman_evaluator_dropped_total", **dropped) == 1)
         assert "full" in writer.failing
-        await writer.call(lambda store: store._db.execute("PRAGMA max_page_count = 1000000"))
+        await writer.call(lambda store: file_of(store).execute("PRAGMA max_page_count = 1000000"))
         writer.offer(record(2))
         await until(lambda: writer.totals.value(ENTRIES) == 1)
         assert writer.failing == ""
 
 
+async def test_a_full_disk_that_is_made_room_on_loses_nothing(rig: Rig) -> None:
+    """What came while it was full waits, and goes in when there is room; till then the store is failing."""
+    async with rig.writer(known_policies()) as writer:
+        await writer.call(lambda store: file_of(store).execute("PRAGMA max_page_count = 1"))
+        writer.offer(capture(1, kept=Kept("text", "x" * 500_000, truncated=False)))
+        for number in range(50):
+            writer.offer(record(number))
+        await until(lambda: "full" in writer.failing)
+        assert writer.totals.value(ENTRIES) == 0
+        await writer.call(lambda store: file_of(store).execute("PRAGMA max_page_count = 1000000"))
+        await until(lambda: writer.totals.value(ENTRIES) == 50, 10)
+        assert writer.failing == ""
+        assert rig.value("pointsman_evaluator_dropped_total", what="capture", because="store_failed") is None
+
+
+async def test_a_store_that_failed_is_tried_without_traffic(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An evaluator that is not ready gets no traffic: it must find out by itself that its store is back."""
+    monkeypatch.setattr(writer_module, "RETRY_PAUSES_S", (0.01,))
+    monkeypatch.setattr(writer_module, "TRY_S", 0.05)
+    async with rig.writer(known_policies()) as writer:
+        await writer.call(lambda store: file_of(store).execute("PRAGMA max_page_count = 1"))
+        writer.offer(capture(1, kept=Kept("text", "x" * 500_000, truncated=False)))
+        dropped = {"what": "capture", "because": "store_failed"}
+        await until(lambda: rig.value("pointsman_evaluator_dropped_total", **dropped) == 1)
+        await until(lambda: writer.failing == "")
+
+
 async def test_a_locked_store_delays_and_loses_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process holds the file for a while: the batch is written when it lets go."""
     async with rig.writer(known_policies()) as writer:
-        await writer.call(lambda store: store._db.execute("PRAGMA busy_timeout = 10"))
+        await writer.call(lambda store: file_of(store).execute("PRAGMA busy_timeout = 10"))
         other = sqlite3.connect(rig.path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         writer.offer(record(1))

@@ -20,6 +20,7 @@ from pointsman.evaluator.shadow.pairs import ANSWERED, CaseName, pairs
 from pointsman.evaluator.shadow.replay import Question, UnavailableError
 from pointsman.evaluator.shadow.spending import cost_nano, estimate_nano
 from pointsman.evaluator.sources import SourceError
+from pointsman.evaluator.store import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,6 +71,8 @@ class Kit:
     """The writer's queue."""
     done: Callable[[str, str], frozenset[str]]
     """(policy, rollout) → cases that the store has; blocking."""
+    leads: Callable[[], bool]
+    """Whether gate runs are this replica's to do."""
 
 
 class GateRuns:
@@ -103,6 +106,7 @@ class GateRuns:
             if rollout.gate is not None
             and rollout.step == "Gate"
             and self._kit.replayer.reaches(rollout.gateway)
+            and self._kit.leads()
         }
         for key in [key for key in self._runs if key not in wanted]:
             self._runs.pop(key).task.cancel()
@@ -162,7 +166,7 @@ class GateRun:
         self._kit.take(GateTotal(rollout.policy, rollout.id, len(cases)))
         done: frozenset[str] = frozenset()
         if not self._anew:
-            done = await asyncio.to_thread(self._kit.done, rollout.policy, rollout.id)
+            done = await self._done()
         left = iter([case for case in cases.values() if case.id not in done])
 
         async def work() -> None:
@@ -173,6 +177,13 @@ class GateRun:
             for _ in range(CONCURRENCY):
                 group.create_task(work())
         log.info("gate: every case is answered", extra={"policy": rollout.policy, "cases": len(cases)})
+
+    async def _done(self) -> frozenset[str]:
+        while True:
+            try:
+                return await asyncio.to_thread(self._kit.done, self.rollout.policy, self.rollout.id)
+            except StoreError as error:
+                await self._wait(f"the store: {error}")
 
     async def _loaded(self) -> Loaded:
         if self.rollout.gate is None:

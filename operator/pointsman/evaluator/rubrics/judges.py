@@ -144,6 +144,8 @@ class Judges:
         self._at_once = at_once
         self._rng = rng or random.Random()  # noqa: S311 - jitter
         self._said: dict[tuple[str, str], str] = {}
+        self.sharers: Callable[[], int] = _one
+        """How many evaluators ask the same judges: each has its part of every budget."""
 
     async def close(self) -> None:
         """Close connections."""
@@ -240,7 +242,7 @@ class Judges:
             raise _FailedError("refused", f"{where} cannot be read: {type(error).__name__}") from None
 
     def _budget(self, question: Question) -> Budget:
-        per_hour = question.judge.budget_per_hour
+        per_hour = max(1, question.judge.budget_per_hour // self.sharers())
         place = (question.policy, question.rubric, per_hour)
         if place not in self._budgets:
             made = Allowance(per_hour) if self._at_once else Budget(per_hour, time.monotonic())
@@ -285,3 +287,7 @@ def _text(reply: bytes) -> str:
     except (ValueError, RecursionError, KeyError, IndexError, TypeError):
         return ""
     return content if isinstance(content, str) else ""
+
+
+def _one() -> int:
+    return 1

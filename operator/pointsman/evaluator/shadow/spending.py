@@ -10,7 +10,7 @@ from pointsman.evaluator.shadow.budget import HOUR_S, HourlyBudget
 from pointsman.evaluator.shadow.reply import CHARACTERS_A_TOKEN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from pointsman.clock import Clock
     from pointsman.evaluator.policies import Policies
@@ -41,6 +41,10 @@ class Spending:
         self._clock = clock
         self._past = past
         self._purses: dict[str, _Purse] = {}
+        self.elsewhere: Mapping[str, int] = {}
+        """Nano-dollars that other replicas have spent in the last hour, by policy."""
+        self.sharers: Callable[[], int] = _one
+        """How many replicas spend."""
 
     def price(self, rollout: LiveRollout, revision: str, tier: str) -> Price | None:
         """Return what a tier of one of the rollout's revisions costs."""
@@ -55,7 +59,9 @@ class Spending:
         the money is spent, the two revisions would look more alike than they are.
         """
         purse = self._purse(rollout)
-        return purse.budget.fits(self._now(), max(round(purse.typical_nano), least_nano))
+        # What the others spend is known some seconds late: each leaves room for one replay of every other.
+        price = max(round(purse.typical_nano), least_nano) * self.sharers()
+        return purse.budget.fits(self._now(), price + self.elsewhere.get(rollout.policy, 0))
 
     def reserve(self, rollout: LiveRollout, estimate_nano: int) -> None:
         """Set money aside for a replay."""
@@ -75,7 +81,7 @@ class Spending:
 
     def used_nano(self, rollout: LiveRollout) -> int:
         """Return what the last hour has cost."""
-        return self._purse(rollout).budget.used(self._now())
+        return self._purse(rollout).budget.used(self._now()) + self.elsewhere.get(rollout.policy, 0)
 
     def _purse(self, rollout: LiveRollout) -> _Purse:
         limit = round(rollout.settings.shadow_budget_usd_per_hour * NANO)
@@ -100,3 +106,7 @@ def estimate_nano(price: Price | None, sent_bytes: int, completion_tokens: int |
 def cost_nano(price: Price | None, sent_bytes: int, reply: Reply) -> int:
     """Return what an answer has cost, by the usage that it reports, estimated where there is none. Pure."""
     return price.cost_nano(*reply.tokens(sent_bytes)) if price is not None else 0
+
+
+def _one() -> int:
+    return 1
