@@ -62,6 +62,7 @@ generate: .venv/stamp ## write the CRDs, the API reference and what is generated
 	$(BIN)/pointsman crd generate
 	$(BIN)/pointsman crd docs
 	$(BIN)/python charts/generate.py
+	$(BIN)/python gitops/argo-cd/generate.py
 	$(BIN)/python charts/pointsman/dashboards/build.py
 
 .PHONY: verify
@@ -69,5 +70,6 @@ verify: lint ## what CI holds you to: lint, generated files fresh and committed
 	$(BIN)/pointsman crd generate --check
 	$(BIN)/pointsman crd docs --check
 	$(BIN)/python charts/generate.py --check
+	$(BIN)/python gitops/argo-cd/generate.py --check
 	$(BIN)/python charts/pointsman/dashboards/build.py --check
-	git diff --exit-code HEAD -- crds docs/reference charts
+	git diff --exit-code HEAD -- crds docs/reference charts gitops/argo-cd

@@ -18,7 +18,7 @@ PARTS = ("operator", "xds", "evaluator")
 BY_NAME = ("", "secrets", "get"), ("", "secrets", "list"), ("", "secrets", "watch")
 """Given where deploy/rbac.yaml stands for a lab, never by the chart: each namespace opts in, by names."""
 OPTED_IN = {"xds": set(BY_NAME), "evaluator": {("", "secrets", "get")}}
-ACTIONS = {"approve", "promote", "abort", "pause", "resume", "retry", "skipstep", "forcestrong"}
+ACTIONS = {"approve", "abort", "retry", "forcestrong"}
 
 
 def rights(rules: Iterable[dict[str, Any]]) -> set[Right]:
@@ -119,7 +119,7 @@ def test_the_clusters_own_roles_speak_of_policies(helm: Helm) -> None:
         for name in ("view", "edit", "admin")
     }
     assert verbs["view"] == {"get", "list", "watch"}
-    assert ACTIONS - verbs["edit"] == {"approve", "promote", "skipstep"}
+    assert ACTIONS - verbs["edit"] == {"approve"}
     assert not ACTIONS - verbs["edit"] - verbs["admin"]
     label = "rbac.authorization.k8s.io/aggregate-to-"
     for name, reach in (

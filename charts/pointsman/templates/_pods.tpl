@@ -88,6 +88,8 @@ imagePullPolicy: {{ $root.Values.image.pullPolicy }}
 env:
 - name: POD_NAMESPACE
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+- name: POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
 {{- with $part.extraEnv }}
 {{ toYaml . }}
 {{- end }}

@@ -174,9 +174,9 @@ def binaries(*, as_json: bool, whom: str) -> None:
 
     say = timed(err=as_json)
     wanted = {
-        "tests": (*found.TESTS, found.BROWSER),
+        "tests": (*found.TESTS, found.BROWSER, found.POSTGRES),
         "cluster": (*found.TESTS, *found.NODE),
-        "all": (*found.TOOLS, found.BROWSER),
+        "all": (*found.TOOLS, found.BROWSER, found.POSTGRES),
     }[whom]
     try:
         for name in wanted:

@@ -1,0 +1,27 @@
+-- Sends all traffic to the last tier at once, until the spec changes or somebody says Retry.
+-- The operator does what the RolloutAction created here says; the policy itself is not changed.
+--
+-- requestedBy must be the identity that creates the object, and that is Argo CD's own: its server creates it, whoever
+-- pressed the button. A script cannot know the user. Argo CD's event ResourceActionRan on the Application has the name.
+local params = actionParams or {}
+local requestedBy = params.requestedBy or "system:serviceaccount:argocd:argocd-server"
+
+local action = {
+  apiVersion = obj.apiVersion,
+  kind = "RolloutAction",
+  metadata = {
+    generateName = obj.metadata.name .. "-force-strong-",
+    namespace = obj.metadata.namespace,
+    -- goes with the policy, and is shown beneath it; not tracked by Argo CD, so neither pruned nor out of sync
+    ownerReferences = {
+      {apiVersion = obj.apiVersion, kind = obj.kind, name = obj.metadata.name, uid = obj.metadata.uid},
+    },
+  },
+  spec = {
+    policyRef = {name = obj.metadata.name},
+    action = "ForceStrong",
+    reason = params.reason or "through Argo CD, whose event ResourceActionRan on the Application names the user",
+    requestedBy = requestedBy,
+  },
+}
+return {{operation = "create", resource = action}}
