@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from prometheus_client import CollectorRegistry
@@ -199,6 +200,18 @@ class Cluster:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             await client.close()
+
+
+@asynccontextmanager
+async def fresh(admin: Path, operator: Path) -> AsyncIterator[Cluster]:
+    """Return a namespace of its own, cleared afterwards; `admin`, `operator`: their kubeconfigs."""
+    async with await KubeClient.open(str(admin)) as client:
+        found = Cluster(client, str(operator))
+        await found.make()
+        try:
+            yield found
+        finally:
+            await found.clear()
 
 
 @dataclass

@@ -12,7 +12,7 @@ import click
 
 from pointsman.cli import lab_cluster
 from pointsman.cli.parameters import ADDRESS
-from pointsman.cli.telling import fail, timed
+from pointsman.cli.telling import fail, parts_table, timed
 
 _STATE = click.option(
     "--state",
@@ -91,14 +91,9 @@ def status(*, state: Path, as_json: bool) -> None:
         click.echo(json.dumps(found, indent=2))
         return
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table("part", "pid", "address", "healthy", "restarts", box=None)
-    for name, part in found["parts"].items():
-        healthy = "yes" if part["healthy"] else "[bold red]no[/]"
-        table.add_row(name, str(part["pid"] or "-"), part["address"], healthy, str(part["restarts"]))
     console = Console()
-    console.print(table)
+    console.print(parts_table(found["parts"]))
     console.print(f"\nentry       {found['entry']}\nprometheus  {found['prometheus']}")
     console.print(f"export KUBECONFIG={found['kubeconfig']}", soft_wrap=True)
 

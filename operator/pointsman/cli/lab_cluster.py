@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pointsman.cli.telling import fail, timed
+from pointsman.cli.telling import fail, parts_table, timed
 
 _STATE = click.option(
     "--state",
@@ -97,14 +97,9 @@ def status(*, state: Path, as_json: bool) -> None:
         click.echo(json.dumps(found, indent=2))
         return
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table("part", "pid", "address", "healthy", "restarts", box=None)
-    for name, part in found["parts"].items():
-        healthy = "yes" if part["healthy"] else "[bold red]no[/]"
-        table.add_row(name, str(part["pid"] or "-"), part["address"], healthy, str(part["restarts"]))
     console = Console()
-    console.print(table)
+    console.print(parts_table(found["parts"]))
     console.print("\nimages\n  " + "\n  ".join(found["images"]))
     console.print(f"export KUBECONFIG={found['kubeconfig']}", soft_wrap=True)
 

@@ -39,7 +39,6 @@ class _Address(click.ParamType[str]):
 
 DURATION: Final = _Duration()
 ADDRESS: Final = _Address()
-PEM_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 TLS_DIR: Final = click.Path(exists=True, file_okay=False, path_type=Path)
 TLS_DIR_HELP: Final = (
     "Folder of a certificate Secret: tls.crt, tls.key, ca.crt; in place of the three --tls-* files. "

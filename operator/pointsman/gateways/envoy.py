@@ -89,8 +89,8 @@ def container(gateway: RoutingGateway, where: Installation) -> Manifest:
         "args": [*(word for option in options.items() for word in option), "--disable-hot-restart"],
         "env": [_POD_NAME],
         "ports": [
-            {"name": "stats", "containerPort": install.ENVOY_STATS, "protocol": "TCP"},
-            {"name": "shadow", "containerPort": install.ENVOY_SHADOW, "protocol": "TCP"},
+            {"name": install.PORT_STATS, "containerPort": install.ENVOY_STATS, "protocol": "TCP"},
+            {"name": install.PORT_SHADOW, "containerPort": install.ENVOY_SHADOW, "protocol": "TCP"},
             *({"containerPort": port, "protocol": "TCP"} for port in listener_ports(spec)),
         ],
         "resources": resources(spec.resources, _RESOURCES),

@@ -120,8 +120,11 @@ def _internal(gateway: RoutingGateway, where: Installation) -> Manifest:
     """
     meta = _metadata(install.gateway_internal(gateway.metadata.name), gateway, where)
     ports = [
-        {"name": "stats", "port": install.ENVOY_STATS, "targetPort": "stats", "protocol": "TCP"},
-        {"name": "shadow", "port": install.ENVOY_SHADOW, "targetPort": "shadow", "protocol": "TCP"},
+        {"name": name, "port": port, "targetPort": name, "protocol": "TCP"}
+        for name, port in (
+            (install.PORT_STATS, install.ENVOY_STATS),
+            (install.PORT_SHADOW, install.ENVOY_SHADOW),
+        )
     ]
     return _service_of(meta, {"clusterIP": "None", "selector": _selector(gateway), "ports": ports})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import os
@@ -11,13 +10,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from pointsman.lab import binaries
 from pointsman.lab.checks import http_get, http_ok
 from pointsman.lab.kubectl import Kubectl, load_manifests
 from pointsman.lab.pki import Authority, Pair
-from pointsman.lab.process import LOCALHOST, LabError, Server, Spec, free_port
+from pointsman.lab.process import LOCALHOST, LabError, Runnable, Server, Spec, free_port
 
 REPOSITORY: Final = Path(__file__).resolve().parents[3]
 COMPONENTS: Final = ("operator", "xds", "evaluator")
@@ -44,7 +43,7 @@ class Ports:
     etcd_peer: int = field(default_factory=free_port)
 
 
-class ControlPlane:
+class ControlPlane(Runnable):
     """etcd and kube-apiserver in a state folder; also a context manager that runs both, CRDs established.
 
     `kubeconfig` is the administrator's; `kubeconfig_of("xds")` has that component's certificate and rights.
@@ -108,9 +107,8 @@ class ControlPlane:
 
     def wait_serving(self) -> None:
         """Wait until both serve; nothing of ours is in them."""
-        for server in (self.etcd, self.apiserver):
-            if server.child is not None:
-                server.child.wait_ready()
+        self.etcd.wait_ready()
+        self.apiserver.wait_ready()
 
     def wait_ready(self) -> None:
         """Wait until both serve, then `install`."""
@@ -121,30 +119,6 @@ class ControlPlane:
         """End both."""
         self.apiserver.stop()
         self.etcd.stop()
-
-    def __enter__(self) -> Self:
-        self.start()
-        try:
-            self.wait_ready()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    async def __aenter__(self) -> Self:
-        self.start()
-        try:
-            await asyncio.to_thread(self.wait_ready)
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await asyncio.to_thread(self.stop)
 
     def _etcd(self) -> Spec:
         client, peer = f"{LOCALHOST}:{self.ports.etcd}", f"{LOCALHOST}:{self.ports.etcd_peer}"

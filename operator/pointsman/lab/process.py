@@ -111,8 +111,48 @@ class Child:
         return self._process.wait()
 
 
-class Server:
-    """A launcher for one server: `with` and `async with` start it, wait until it serves, and end it."""
+class Runnable:
+    """What `with` and `async with` start, wait for until it serves, and end; also where that fails midway."""
+
+    def start(self) -> object:
+        """Start without waiting."""
+        raise NotImplementedError
+
+    def wait_ready(self) -> None:
+        """Wait until it serves."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """End what runs of it."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+            self.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Self:
+        try:
+            self.start()  # in the caller's thread: see _SHIM
+            await asyncio.to_thread(self.wait_ready)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self.stop)
+
+
+class Server(Runnable):
+    """A launcher for one server."""
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
@@ -123,35 +163,16 @@ class Server:
         self.child = Child(self.spec)
         return self.child
 
+    def wait_ready(self) -> None:
+        """Wait until it serves, if it runs."""
+        if self.child is not None:
+            self.child.wait_ready()
+
     def stop(self) -> None:
         """End it, if it runs."""
         if self.child is not None:
             self.child.stop()
             self.child = None
-
-    def __enter__(self) -> Self:
-        child = self.start()
-        try:
-            child.wait_ready()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    async def __aenter__(self) -> Self:
-        child = self.start()  # in the caller's thread: see _SHIM
-        try:
-            await asyncio.to_thread(child.wait_ready)
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await asyncio.to_thread(self.stop)
 
 
 def ended(code: int) -> str:

@@ -79,10 +79,6 @@ class Spending:
         """Give back what was set aside for a replay that did not happen."""
         self._purse(rollout).budget.release(estimate_nano)
 
-    def used_nano(self, rollout: LiveRollout) -> int:
-        """Return what the last hour has cost."""
-        return self._purse(rollout).budget.used(self._now()) + self.elsewhere.get(rollout.policy, 0)
-
     def _purse(self, rollout: LiveRollout) -> _Purse:
         limit = round(rollout.settings.shadow_budget_usd_per_hour * NANO)
         purse = self._purses.get(rollout.policy)

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from pointsman.lab import control
 from pointsman.lab.cluster import addons, layout, machine, node
@@ -20,7 +20,7 @@ from pointsman.lab.images import catalog
 from pointsman.lab.images.catalog import Workshop
 from pointsman.lab.kubectl import Kubectl
 from pointsman.lab.pki import Authority
-from pointsman.lab.process import LabError, Server
+from pointsman.lab.process import LabError, Runnable, Server
 from pointsman.lab.supervisor import Part
 
 _NODE_S: Final = 120.0
@@ -28,7 +28,7 @@ _LOOK_S: Final = 0.1
 _NODE_PATH: Final = f"/api/v1/nodes/{layout.NODE}"
 
 
-class Cluster:
+class Cluster(Runnable):
     """etcd, the API server, controllers, containerd, kubelet and kube-proxy, with CoreDNS in it.
 
     A context manager (never an asynchronous one: children die with the thread that started them); or `parts`
@@ -113,18 +113,6 @@ class Cluster:
             server.stop()
         sweep(self.state_dir)
         self._held.close()
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-            self.wait_ready()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def load(self, names: Iterable[str]) -> list[str]:
         """Make images and give them to the node; return their references."""

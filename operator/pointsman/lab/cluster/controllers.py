@@ -5,24 +5,23 @@ Enough to test who makes Deployments, HPAs, PDBs: needs no root and runs nothing
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from pointsman.lab import binaries
 from pointsman.lab.checks import http_ok
 from pointsman.lab.cluster import kwok
 from pointsman.lab.controlplane import ControlPlane
 from pointsman.lab.kubectl import Kubectl
-from pointsman.lab.process import LOCALHOST, LabError, Server, Spec, free_port
+from pointsman.lab.process import LOCALHOST, LabError, Runnable, Server, Spec, free_port
 
 # The default rate (20/s) makes its start last seconds: one service account for each of its controllers.
 _RATE: Final = ("--kube-api-qps=300", "--kube-api-burst=500")
 _GRACE_S: Final = 2.0
 
 
-class Controllers:
+class Controllers(Runnable):
     """Servers that make a `ControlPlane` act; a context manager, started after it and ended before it.
 
     `nodes` fake nodes (kwok) with `gpus` GPUs each; 0: pods stay Pending, no kwok is needed.
@@ -55,8 +54,7 @@ class Controllers:
     def wait_ready(self) -> None:
         """Wait until all serve, then make the fake nodes."""
         for server in self.servers:
-            if server.child is not None:
-                server.child.wait_ready()
+            server.wait_ready()
         with Kubectl(self.plane.kubeconfig) as kubectl:
             kubectl.apply(self.nodes)
             for node in self.nodes:
@@ -70,30 +68,6 @@ class Controllers:
                 server.child.terminate()
         for server in reversed(self.servers):
             server.stop()
-
-    def __enter__(self) -> Self:
-        self.start()
-        try:
-            self.wait_ready()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    async def __aenter__(self) -> Self:
-        self.start()  # in the caller's thread: children die with it
-        try:
-            await asyncio.to_thread(self.wait_ready)
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await asyncio.to_thread(self.stop)
 
 
 def controller_manager(plane: ControlPlane, say: Callable[[str], None]) -> Spec:

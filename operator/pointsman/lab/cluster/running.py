@@ -13,7 +13,7 @@ from typing import Any, Final
 from pointsman.lab import control
 from pointsman.lab.cluster import machine, node
 from pointsman.lab.cluster.cluster import Cluster
-from pointsman.lab.cluster.sweep import remains, sweep
+from pointsman.lab.cluster.sweep import sweep
 from pointsman.lab.process import LabError
 from pointsman.lab.supervisor import Supervisor
 
@@ -91,11 +91,6 @@ def down(state: Path) -> bool:
         with control.claim(state):
             sweep(state)
     return ran or left
-
-
-def left_over(state: Path) -> list[str]:
-    """Say what of a cluster that ended is still on this machine."""
-    return remains(state.resolve())
 
 
 def clear(state: Path) -> None:

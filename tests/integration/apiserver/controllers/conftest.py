@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from operator_kit import Cluster
-from pointsman.kube.client import KubeClient
+from operator_kit import Cluster, fresh
 from pointsman.lab.controlplane import ControlPlane
 from pointsman.lab.triton import Triton
 
@@ -22,13 +21,8 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 @pytest.fixture
 async def cluster(plane: ControlPlane) -> AsyncIterator[Cluster]:
     """Return a fresh namespace, cleared afterwards."""
-    async with await KubeClient.open(str(plane.kubeconfig)) as admin:
-        found = Cluster(admin, str(plane.kubeconfig_of("operator")))
-        await found.make()
-        try:
-            yield found
-        finally:
-            await found.clear()
+    async with fresh(plane.kubeconfig, plane.kubeconfig_of("operator")) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

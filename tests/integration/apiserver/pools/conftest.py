@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from operator_kit import Cluster
-from pointsman.kube.client import KubeClient
+from operator_kit import Cluster, fresh
 from pointsman.lab.controlplane import ControlPlane
 from pointsman.lab.triton import Triton
 
@@ -23,13 +22,8 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 @pytest.fixture
 async def cluster(plane: ControlPlane) -> AsyncIterator[Cluster]:
     """Return a fresh namespace, cleared afterwards; it is the system namespace, too."""
-    async with await KubeClient.open(str(plane.kubeconfig)) as admin:
-        found = Cluster(admin, str(plane.kubeconfig))
-        await found.make()
-        try:
-            yield found
-        finally:
-            await found.clear()
+    async with fresh(plane.kubeconfig, plane.kubeconfig) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

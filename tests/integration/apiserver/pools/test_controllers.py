@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from operator_kit import Cluster, bundle, eventually
+from operator_kit import Cluster, bundle, eventually, fresh
 from pointsman import install
-from pointsman.kube.client import KubeClient
 from pointsman.kube.resources import (
     AUTOSCALERS,
     CONFIG_MAPS,
@@ -50,13 +49,8 @@ def moving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 @pytest.fixture
 async def system(moving: ControlPlane) -> AsyncIterator[Cluster]:
     """Return a fresh namespace of it."""
-    async with await KubeClient.open(str(moving.kubeconfig)) as admin:
-        found = Cluster(admin, str(moving.kubeconfig))
-        await found.make()
-        try:
-            yield found
-        finally:
-            await found.clear()
+    async with fresh(moving.kubeconfig, moving.kubeconfig) as found:
+        yield found
 
 
 async def test_without_a_gpu_the_policy_has_the_schedulers_words(system: Cluster) -> None:
