@@ -27,9 +27,11 @@ binaries: .venv/stamp
 demo: .venv/stamp ## five rollouts under real traffic: good ones promoted, bad ones stopped (12 minutes)
 	$(BIN)/pointsman demo --report demo-report.html
 
+# Tests wait for servers more than they compute: two lanes side by side, also on one core (tests/conftest.py).
+LANES ?= 2
 .PHONY: test
 test: .venv/stamp binaries ## everything, on real servers
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(LANES) --dist loadscope --no-loadscope-reorder
 
 .PHONY: images
 images: .venv/stamp ## container images as archives in dist/images, without a container daemon
@@ -40,7 +42,7 @@ e2e-cluster: .venv/stamp ## pods on a real node of this machine; needs root (doc
 	@test "$$(id -u)" = 0 || { echo "SKIPPED: a real node needs root: sudo -E make e2e-cluster" >&2; exit 1; }
 	@$(BIN)/pointsman lab binaries --for cluster
 	@$(BIN)/pointsman lab cluster images all
-	$(BIN)/pytest tests/cluster
+	$(BIN)/pytest --capture=no --durations=30 tests/cluster
 
 .PHONY: test-unit
 test-unit: .venv/stamp ## what needs no server: under a minute
@@ -53,9 +55,21 @@ lint: .venv/stamp ## style, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# In an environment of its own: what it needs is no part of ours. --strict: a package that the advisory database does
+# not know is a failure, not a clean bill. Needs pypi.org's JSON API: a mirror of the index alone has no advisories.
+.PHONY: audit
+audit: .venv/stamp ## known vulnerabilities of what the image holds; needs pypi.org itself
+	@test -x .venv/audit/bin/pip-audit || { $(PYTHON) -m venv .venv/audit && .venv/audit/bin/python -m pip install --quiet 'pip-audit==2.10.1'; }
+	.venv/audit/bin/pip-audit --requirement images/pointsman/constraints.txt --no-deps --disable-pip --strict --progress-spinner off
+
 .PHONY: bench
 bench: .venv/stamp binaries ## measure, side by side in one run (docs/benchmarks.md)
 	PYTHONPATH=tests $(BIN)/python -m bench
+
+.PHONY: bench-peers
+bench-peers: .venv/stamp ## Flagger and Argo Rollouts beside us, built from their modules (over an hour)
+	@$(BIN)/pointsman lab binaries --for bench
+	PYTHONPATH=tests $(BIN)/python -m bench peers revert
 
 .PHONY: generate
 generate: .venv/stamp ## write the CRDs, the API reference and what is generated in the charts anew

@@ -63,7 +63,8 @@ class Helm:
         key = f"{chart} {json.dumps(values)}"
         if key not in self.rendered:
             self.rendered[key] = self("template", "pointsman", chart, "--namespace", SYSTEM, values=values)
-        return [found for found in yaml.safe_load_all(self.rendered[key]) if found]
+        # ten times as fast as Python's own, which would be most of these tests' time
+        return [found for found in yaml.load_all(self.rendered[key], yaml.CSafeLoader) if found]
 
 
 def with_version(chart: Path, folder: Path, version: str) -> Path:

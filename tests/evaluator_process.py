@@ -1,6 +1,7 @@
 """The evaluator as a process of its own, with policies from a file instead of an API server.
 
-Run: `python evaluator_process.py SETTINGS.json`, keys as in `Settings`, and `policies`: a list of objects.
+Run: `python evaluator_process.py SETTINGS.json`, keys as in `Settings`; `policies` and `revisions` are lists
+of objects.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ from pointsman.logs import configure
 def main() -> None:
     """Serve until told to stop."""
     wanted: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text())
-    objects = wanted.pop("policies")
+    objects, revisions = wanted.pop("policies"), wanted.pop("revisions", [])
     tls = wanted.pop("tls", None)
     terms = wanted.pop("terms", None)
 
     async def follow(policies: Policies, _registry: CollectorRegistry) -> None:
+        for obj in revisions:
+            policies.put_revision(f"{obj['metadata']['namespace']}/{obj['metadata']['name']}", obj)
         for obj in objects:
             policies.put_policy(f"{obj['metadata']['namespace']}/{obj['metadata']['name']}", obj)
         policies.synced.set()

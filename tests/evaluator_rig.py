@@ -28,7 +28,8 @@ from pointsman.evaluator.shelf import Shelf
 from pointsman.evaluator.store import Store
 from pointsman.evaluator.store.address import Address, Server
 from pointsman.evaluator.store.replicas import Replica, join
-from pointsman.evaluator.writer import Keeping, Writer, sweep
+from pointsman.evaluator.sweeping import Keeping, sweep
+from pointsman.evaluator.writer import Writer
 from pointsman.fetching import Fetcher
 
 

@@ -118,11 +118,13 @@ class EvaluatorStack:
     second_url: str = ""
     """By which way the second evaluator reaches the same database; "": by the same."""
     terms: tuple[float, float, float] | None = None
+    volume: Path | None = None
+    """Where the store lies; None: in the folder."""
 
     def __post_init__(self) -> None:
         names = ("als", "capture", "http", "entry", "admin", "als2", "capture2", "http2")
         self.ports = {name: free_port() for name in names}
-        self.store = self.folder / "requests.sqlite"
+        self.store = (self.volume or self.folder) / "requests.sqlite"
         self.evaluator = self._evaluator("")
         self.second = self._evaluator("2") if self.url else None
         self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.ports['entry']}", trust_env=False)
@@ -208,6 +210,7 @@ class EvaluatorStack:
                 self.folder / f"evaluator{number}.log",
                 address,
                 lambda: http_ok(address, "/readyz"),
+                start_deadline_s=150,  # on a busy machine
             )
         )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from pointsman import install
+from pointsman.api.v1alpha1.routing_gateway import RoutingGateway
 from pointsman.kube.resources import GATEWAYS, NAMESPACES, SERVICE_ACCOUNTS, Resource
 from pointsman.lab.process import Server
 from xds_world import World
@@ -85,6 +86,16 @@ class GatewayWorld(World):
             "spec": {"listeners": list(listeners) or [plain]} | spec,
         }
         return await self.admin.create(GATEWAYS, body, self.system)
+
+    async def listen(self, *listeners: dict[str, Any]) -> None:
+        """Give the gateway other listeners; then say in its status where they are, as the operator does."""
+        body = {"spec": {"listeners": list(listeners)}}
+        raw = await self.admin.patch(GATEWAYS, self.namespace, self.system, body)
+        bound = [each.to_kube() for each in RoutingGateway.model_validate(raw).bound()]
+        version = raw["metadata"]["resourceVersion"]
+        await self.admin.patch_status(
+            GATEWAYS, self.namespace, self.system, {"listeners": bound}, resource_version=version
+        )
 
     async def token(self) -> Path:
         """Return a kubeconfig with a token of the xds server's ServiceAccount, as its pod has one."""

@@ -22,7 +22,8 @@ from pointsman.api.conditions import (
     Reasons,
     condition,
     named,
-    summarize,
+    summed_up,
+    with_stalled,
 )
 from pointsman.api.gateway_conditions import (
     GATEWAY_REASONS,
@@ -36,7 +37,7 @@ from pointsman.api.pool_conditions import (
     PoolAvailableReason,
     PoolReadyReason,
 )
-from pointsman.api.v1alpha1.meta import Condition
+from pointsman.api.v1alpha1.meta import UNSEEN, Condition
 from pointsman.api.v1alpha1.routing_policy import RoutingPolicy
 from pointsman.rollout.evidence import Trouble
 from pointsman.rollout.revisions import desired_name
@@ -45,6 +46,8 @@ from rollout_world import RUBRIC, Quality, World, policy
 Object = dict[str, Any]
 NOW: Final = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 NO_SHADOW: Final[dict[str, Any]] = {"shadow": {"mode": "Off"}}
+NEW: Final = {"observedGeneration": UNSEEN}
+"""The status that the API server shows of an object that nobody has looked at."""
 BAD: Final = Quality({(RUBRIC, ""): 0.3}, overall=0.3)
 _METADATA: Final = {"name": "default", "namespace": "pointsman-system", "uid": "u-2", "generation": 3}
 
@@ -153,8 +156,10 @@ def with_reasons(
         new = condition(reason, message, generation, NOW)
         others = [c for c in kept if c.type != reason.TYPE.value]
         kept = [*others, new]
-    if not any(reason.TYPE.value == "Ready" for reason in reasons):
-        kept = [*(c for c in kept if c.type != "Ready"), summarize(kept, generation, NOW, known)]
+    if any(reason.TYPE.value == "Ready" for reason in reasons):
+        kept = with_stalled(kept, generation, NOW, known)
+    else:
+        kept = summed_up([c for c in kept if c.type != "Ready"], generation, NOW, known)
     status = (obj.get("status") or {}) | {
         "observedGeneration": generation,
         "conditions": [c.to_kube() for c in kept],
@@ -249,7 +254,7 @@ def served_by_envoys(obj: Object) -> Object:
 def scenes() -> dict[str, dict[str, Object]]:
     """Return all test data, by kind and name."""
     worlds = {name: make() for name, make in WORLDS.items()}
-    new = manifest(policy()) | {"status": {}}
+    new = manifest(policy()) | {"status": NEW}
     served = {name: served_by_envoys(manifest(world.policy)) for name, world in worlds.items()}
     failed = served["degraded_shadow_failed"]
     gate = with_reasons(failed, [named(ProgressingReason, "GateFailed")], REASONS)
@@ -272,14 +277,14 @@ def scenes() -> dict[str, dict[str, Object]]:
         },
         "RoutingGateway": {
             "healthy": gateway_with(),
-            "progressing_new": gateway_with() | {"status": {}},
+            "progressing_new": gateway_with() | {"status": NEW},
             "progressing_starting": gateway_with(AvailableReason.PROGRESSING, message="1 of 2 Envoys serve"),
             "degraded_secret": gateway_with(GatewayAcceptedReason.SECRET_NOT_FOUND),
             "degraded_image": gateway_with(AvailableReason.IMAGE_PULL_BACK_OFF),
         },
         "TritonPool": {
             "healthy": pool_with(),
-            "progressing_new": pool_with() | {"status": {}},
+            "progressing_new": pool_with() | {"status": NEW},
             "progressing_scaling": pool_with(PoolReadyReason.SCALING, message="1 of 2 Tritons are ready"),
             "degraded_unschedulable": pool_with(PoolAvailableReason.UNSCHEDULABLE),
         },

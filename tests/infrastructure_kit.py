@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from prometheus_client import CollectorRegistry
 
+from goodbye import hang_up
 from operator_kit import Cut, condition, eventually
 from pointsman import install
 from pointsman.clock import system_clock
@@ -209,6 +210,7 @@ class System:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             await client.close()
+            await hang_up()
 
 
 @dataclass

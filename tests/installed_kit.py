@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from pointsman.lab.demo.performance import example_values, new_tally
 from pointsman.lab.demo.scene import HOST, Stage
 from pointsman.lab.demo.tally import Tally
 from pointsman.lab.demo.traffic import Traffic
-from pointsman.lab.load import Prompt, Target
+from pointsman.lab.load import Outcome, Prompt, Target
 from pointsman.lab.models import MODELS
 from pointsman.lab.parts import TIER_MODELS
 from pointsman.routers import dataset
@@ -34,8 +34,12 @@ REPOSITORY: Final = Path(__file__).resolve().parents[1]
 SYSTEM: Final = "pointsman-system"
 MODELS_NAMESPACE: Final = "models"
 TIER_PORT: Final = 8000
+FIRST: Final = "1-first.yaml"
+"""The example that is in force from the beginning: its rollout starts with the clients."""
 RATE: Final = 60.0
 """Requests a second: a whole cluster shares this machine with them."""
+SETTLE: Final = "30s"
+"""How long kubelets here may take to give pods a changed certificate."""
 SMALL: Final[Mapping[str, Any]] = {
     "requests": {"cpu": "50m", "memory": "128Mi"},
     "limits": {"memory": "1Gi"},
@@ -52,6 +56,22 @@ class OnCluster(Stage):
                 manifest["spec"]["triton"] = {"managed": {}}
         return found
 
+    def manifests(self, file: Path) -> list[dict[str, Any]]:
+        """Return what a file of the examples holds, as it is applied here."""
+        return self._manifests(file)
+
+
+@dataclass(slots=True)
+class Witness(Tally):
+    """A tally that also keeps every outcome, without its text."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count and keep one outcome."""
+        Tally.add(self, outcome)
+        self.outcomes.append(replace(outcome, text=""))
+
 
 @dataclass
 class Installed:
@@ -60,7 +80,7 @@ class Installed:
     world: World
     test: Problem
     stage: OnCluster
-    tally: Tally
+    tally: Witness
     values_file: Path
 
     @contextmanager
@@ -117,7 +137,7 @@ def values() -> dict[str, Any]:
         "image": image("pointsman") | {"pullPolicy": "IfNotPresent"},
         "envoyImage": image("envoy"),
         "tritonImage": image("pointsman-triton"),
-        "operator": {"resources": SMALL},
+        "operator": {"resources": SMALL, "extraArgs": [f"--certificate-settle={SETTLE}"]},
         "xds": {"resources": SMALL},
         "evaluator": {"resources": SMALL, "persistence": {"size": "1Gi"}},
         "gateway": {
@@ -160,22 +180,22 @@ def install_charts(world: World, folder: Path) -> Path:
 
 
 def start_tiers(world: World) -> None:
-    """Run the recorded models as pods with Services."""
+    """Run the recorded models as pods with Services: two of each, and none leaves in haste."""
     world.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": MODELS_NAMESPACE}})
     for name, model in TIER_MODELS.items():
         command = ("pointsman", "tier", "--data", "/data", "--model", model, "--speed", "5")
-        world.apply(
-            deployment(
-                name,
-                IMAGES["pointsman-tiers"],
-                *command,
-                "--address",
-                f"0.0.0.0:{TIER_PORT}",
-                resources=SMALL,
-            ),
-            service(name, TIER_PORT, TIER_PORT),
-            namespace=MODELS_NAMESPACE,
+        pods = deployment(
+            name,
+            IMAGES["pointsman-tiers"],
+            *(*command, "--address", f"0.0.0.0:{TIER_PORT}"),
+            replicas=2,
+            resources=SMALL,
+            readinessProbe={"httpGet": {"path": "/healthz", "port": TIER_PORT}, "periodSeconds": 1},
+            # It answers until nobody sends it anything new.
+            lifecycle={"preStop": {"sleep": {"seconds": 3}}},
         )
+        pods["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 30
+        world.apply(pods, service(name, TIER_PORT, TIER_PORT), namespace=MODELS_NAMESPACE)
 
 
 def cluster_ip(world: World, name: str, namespace: str) -> str:
@@ -205,7 +225,8 @@ def settle(world: World, folder: Path) -> Installed:
         "prometheus": f"http://{cluster_ip(world, prometheus, SYSTEM)}:9090",
         "parts": {name: {"address": address} for name, address in addresses.items()},
     }
-    tally = new_tally(test, system_clock().timestamp() - time.monotonic(), facts)
+    plain = new_tally(test, system_clock().timestamp() - time.monotonic(), facts)
+    tally = Witness(**{each.name: getattr(plain, each.name) for each in fields(plain)})
     stage = OnCluster(lab, world.kube, facts, tally, system_clock, RATE)
     stage.set_up()
     return Installed(world, test, stage, tally, file)

@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry
 
 from pointsman.evaluator.policies import Policies
 from pointsman.evaluator.serve import Settings, serve
+from pointsman.evaluator.store.address import address
 from pointsman.kube.client import KubeClient
 from pointsman.kube.informer import Change, Informer
 from pointsman.kube.resources import POLICIES, REVISIONS
@@ -92,7 +93,7 @@ def main() -> None:
     wanted: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text())
     namespace, Mortal.cut = wanted.pop("namespace"), Path(wanted.pop("cut"))
     sqlite3.connect = partial(sqlite3.connect, factory=Mortal)  # type: ignore[assignment]  # as the store opens it
-    settings = Settings(**wanted | {"store": Path(wanted["store"]), "envoy_admin": ()})
+    settings = Settings(**wanted | {"store": address(wanted["store"]), "envoy_admin": ()})
     configure("evaluator")
     asyncio.run(serve(settings, follow_policies=partial(follow, str(settings.kubeconfig), namespace)))
 

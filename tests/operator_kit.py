@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 import bundles
+from goodbye import hang_up
 from pointsman.controllers.operator import Controllers, Settings
 from pointsman.kube.client import KubeClient
 from pointsman.kube.errors import NotFound
@@ -200,6 +201,7 @@ class Cluster:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             await client.close()
+            await hang_up()
 
 
 @asynccontextmanager

@@ -24,10 +24,10 @@ def fresh_database(server: Postgres) -> str:
     return server.url.rpartition("/")[0] + f"/{name}"
 
 
-def ask(url: str, statement: str) -> list[tuple[Any, ...]]:
-    """Run a statement; return its rows."""
+def ask(url: str, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+    """Run a statement, with `%s` for each parameter; return its rows."""
     with psycopg.connect(url, autocommit=True) as connection:
-        done = connection.execute(statement)
+        done = connection.execute(statement, parameters or None)
         return list(done.fetchall()) if done.description else []
 
 

@@ -22,6 +22,7 @@ from pointsman.rollout.announce import Announcement, announcements
 from pointsman.rollout.decide import Action, Decision, decide
 from pointsman.rollout.evidence import (
     ArmCoverage,
+    Ended,
     Evidence,
     GateProgress,
     HalfWindow,
@@ -117,6 +118,8 @@ class World:
     rate: float = 100.0
     seed: int = 1
     now_s: float = START
+    skew_s: float = 0.0
+    """The operator's clock minus everybody else's."""
     trouble: Trouble | None = None
     programmed: ProgrammedReason = ProgrammedReason.ACKNOWLEDGED
     gate: GateProgress = field(default_factory=GateProgress)
@@ -130,6 +133,8 @@ class World:
     halves: dict[str, dict[tuple[str, str], dict[float, list[int]]]] = field(default_factory=dict)
     pairs: dict[str, dict[tuple[str, str], list[int]]] = field(default_factory=dict)
     unscored: dict[tuple[str, str], int] = field(default_factory=dict)
+    ended: tuple[Ended, ...] = ()
+    """What the evaluator remembers."""
 
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(self.seed)
@@ -214,8 +219,8 @@ class World:
 
     @property
     def at(self) -> datetime:
-        """The present time."""
-        return datetime.fromtimestamp(self.now_s, tz=UTC)
+        """The present time, as the operator has it."""
+        return datetime.fromtimestamp(self.now_s + self.skew_s, tz=UTC)
 
     @property
     def status(self) -> RoutingPolicyStatus:
@@ -328,6 +333,7 @@ class World:
             cost_usd=7.1,
             baseline_cost_usd=10.0,
             priced_requests=1000,
+            ended=self.ended,
         )
 
     def _scored(self, key: tuple[str, str], rollout: Any) -> int:

@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from envoy_kit import files
 from envoy_kit.background import Background
+from goodbye import hang_up
 from pointsman.api.v1alpha1 import RoutingPolicy, RoutingPolicyRevision
 from pointsman.api.v1alpha1.rubrics import rubric_version
 from pointsman.clock import system_clock
@@ -281,6 +282,7 @@ async def evaluator(
                 library=library,
                 scorers=lambda key: scorers(_rubrics(policies, key), library.resources(key)),
                 take=writer.offer,
+                behind_s=lambda: writer.behind_s,
                 store=store,
                 registry=registry,
                 clock=system_clock,
@@ -297,6 +299,7 @@ async def evaluator(
             await classifiers.close()
             await library.close()
             await fetcher.close()
+            await hang_up()
 
 
 def _rubrics(policies: Policies, key: str) -> Sequence[Any]:

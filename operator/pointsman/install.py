@@ -45,7 +45,7 @@ ENVOY_STATS: Final = 9902
 ENVOY_SHADOW: Final = 9903
 """Replays of the evaluator, over mutual TLS."""
 ENVOY_FIRST_PORT: Final = 10000
-"""Envoys are not root: the listener at the Service's port p is bound at 10000 + its place in the list."""
+"""Envoys are not root: listeners are bound from here on, one port each, and the Service maps theirs."""
 TRITON_HTTP: Final = 8000
 TRITON_METRICS: Final = 8002
 AGENT_HTTP: Final = 9071

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,13 @@ FOREIGN = (
     foreign("monitoring.coreos.com", "PrometheusRule", "prometheusrules"),
 )
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+AUDIT = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Metadata", "userGroups": ["system:serviceaccounts"]}, {"level": "None"}],
+}
+"""What parts ask for, each by its ServiceAccount."""
 
 
 @pytest.fixture(scope="session")
@@ -31,9 +39,25 @@ def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
 
 
 @pytest.fixture(scope="session")
-def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+def audit_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where the API server writes what ServiceAccounts asked for."""
+    log = tmp_path_factory.mktemp("audit") / "audit.log"
+    log.touch()
+    return log
+
+
+@pytest.fixture(scope="session")
+def plane(tmp_path_factory: pytest.TempPathFactory, audit_log: Path) -> Iterator[ControlPlane]:
     """Run etcd and an API server; the kinds of others are there, and the namespaces of the cases."""
-    running = ControlPlane(tmp_path_factory.mktemp("plane"))
+    policy = audit_log.with_name("policy.json")
+    policy.write_text(json.dumps(AUDIT), "utf-8")
+    flags = (
+        f"--audit-policy-file={policy}",
+        f"--audit-log-path={audit_log}",
+        # as on OpenShift: who sets an owner must be allowed to delete what is owned
+        "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
+    )
+    running = ControlPlane(tmp_path_factory.mktemp("plane"), flags=lambda _: flags)
     running.start()
     try:
         running.wait_serving()

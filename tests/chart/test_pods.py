@@ -80,6 +80,9 @@ def test_an_image_is_named_by_digest_where_there_is_one(helm: Helm) -> None:
     assert len(images) == 3
     assert all(image.endswith(f"@{digest}") for image in images)
     assert found["pointsman-xds"]["spec"]["imagePullSecrets"] == [{"name": "registry"}]
+    # with which the pods of gateways and pools are pulled, too
+    (operator,) = found["pointsman-operator"]["spec"]["containers"]
+    assert "--image-pull-secret=registry" in operator["args"]
 
 
 def test_a_part_has_its_own_place_or_that_of_all(helm: Helm) -> None:

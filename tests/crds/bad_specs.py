@@ -144,7 +144,7 @@ BAD_SPECS: Final = (
         "Cascade",
         'supported values: "Classifier", "Pinned"',
     ),
-    _one("no classifier", CLASSIFIER, ABSENT, "must be set where type is Classifier; add it or change type"),
+    _one("no classifier", CLASSIFIER, ABSENT, "must be set where type is Classifier, and only there"),
     _one("a pin beside a classifier", "spec.strategy.pinned", {"tier": "cheap"}, "remove it or change type"),
     _one(
         "pinned without a pin",

@@ -16,6 +16,8 @@ from pointsman.api.conditions import (
     set_condition,
     summarize,
 )
+from pointsman.api.v1alpha1.meta import UNSEEN
+from pointsman.api.v1alpha1.status import RoutingPolicyStatus
 
 from .bad_specs import apply
 from .conftest import GROUP_PATH
@@ -86,7 +88,31 @@ def test_the_status_is_a_subresource(api: Api, policy: dict[str, Any]) -> None:
         "PATCH", f"{GROUP_PATH}/routingpolicies/{policy['metadata']['name']}", traffic, headers=MERGE
     )
     assert answer.status == 200
-    assert "status" not in answer.body
+    assert answer.body["status"] == {"observedGeneration": UNSEEN}
+
+
+def test_a_status_that_is_not_there_says_so(api: Api, good: dict[str, dict[str, Any]]) -> None:
+    """A status that comes with an object is dropped, the default is shown; also once it was taken away."""
+    unseen = {"observedGeneration": UNSEEN}
+    restored = good["quickstart"] | {"status": {"observedGeneration": 1, "stableRevision": "support-1"}}
+    path = f"{GROUP_PATH}/routingpolicies/support"
+    try:
+        assert api.create(restored, dry_run=False).body["status"] == unseen
+        assert api.call("GET", path).body["status"] == unseen
+        (listed,) = api.call("GET", f"{GROUP_PATH}/routingpolicies").body["items"]
+        assert listed["status"] == unseen
+        assert write_status(api, {"observedGeneration": 1}).body["status"] == {"observedGeneration": 1}
+        lost = api.call("PATCH", f"{path}/status", {"status": None}, headers=MERGE)
+        assert lost.body["status"] == unseen
+        assert lost.body["metadata"]["generation"] == 1
+    finally:
+        api.call("DELETE", path)
+
+
+def test_it_means_what_an_empty_status_means() -> None:
+    """Nothing is in force: always-strong."""
+    seen = RoutingPolicyStatus.model_validate({"observedGeneration": UNSEEN})
+    assert seen.model_copy(update={"observed_generation": None}) == RoutingPolicyStatus()
 
 
 def test_conditions_of_ours_are_a_valid_status(api: Api, policy: dict[str, Any]) -> None:

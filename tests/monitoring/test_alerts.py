@@ -51,7 +51,9 @@ AT_REST: Final = {
     'pointsman_operator_reconciles_total{result="ok"}': "0+60x2000",
     'pointsman_operator_reconciles_total{result="conflict"}': "0+1x2000",
     'pointsman_evaluator_queue_items{pod="pointsman-evaluator-0"}': "0+0x2000",
-    'pointsman_evaluator_store_writes_total{outcome="ok"}': "0+60x2000",
+    'pointsman_evaluator_store_up{pod="pointsman-evaluator-0"}': "1+0x2000",
+    'pointsman_evaluator_store_volume_free_bytes{pod="pointsman-evaluator-0"}': "900+0x2000",
+    'pointsman_evaluator_store_volume_bytes{pod="pointsman-evaluator-0"}': "1000+0x2000",
     'pointsman_gateway_ready{gateway="default"}': "1+0x2000",
     'pointsman_pool_ready{pool="default"}': "1+0x2000",
     'pointsman_certificate_expiry_timestamp_seconds{secret="pointsman-xds-tls"}': "2592000+60x2000",
@@ -138,7 +140,12 @@ CASES: Final = {
         {'pointsman_evaluator_dropped_total{what="capture",because="queue_full"}': "1+60x2000"},
         {"what": "capture", "because": "queue_full"},
     ),
-    "PointsmanStoreWritesFail": Case({'pointsman_evaluator_store_writes_total{outcome="error"}': "1+6x2000"}),
+    "PointsmanStoreWritesFail": Case(
+        {'pointsman_evaluator_store_up{pod="pointsman-evaluator-0"}': "0+0x2000"}
+    ),
+    "PointsmanStoreFilling": Case(
+        {'pointsman_evaluator_store_volume_free_bytes{pod="pointsman-evaluator-0"}': "90+0x2000"}
+    ),
     "PointsmanCertificateExpiring": Case(
         {'pointsman_certificate_expiry_timestamp_seconds{secret="pointsman-xds-tls"}': "400000+0x2000"},
         {"secret": "pointsman-xds-tls"},

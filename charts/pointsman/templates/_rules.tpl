@@ -5,14 +5,14 @@ only where all are, `systemRules` in the namespace of this release. tests/chart 
 
 {{- define "pointsman.rules.operator" -}}
 - apiGroups: [pointsman.dev]
-  resources: [routingpolicies, rolloutactions]
+  resources: [routingpolicies]
   verbs: [get, list, watch]            # never update: the spec is the user's
 - apiGroups: [pointsman.dev]
-  resources: [routingpolicies/status, routingpolicyrevisions/status]
-  verbs: [get, patch, update]
+  resources: [rolloutactions]
+  verbs: [list, watch]                 # people create them
 - apiGroups: [pointsman.dev]
-  resources: [rolloutactions/status]
-  verbs: [get, patch]
+  resources: [routingpolicies/status, routingpolicyrevisions/status, rolloutactions/status]
+  verbs: [patch]
 - apiGroups: [pointsman.dev]
   resources: [routingpolicyrevisions]
   verbs: [get, list, watch, create, delete]
@@ -21,22 +21,22 @@ only where all are, `systemRules` in the namespace of this release. tests/chart 
   verbs: [get]                         # bundles, by name
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end -}}
 
 {{- define "pointsman.clusterRules.operator" -}}
 - apiGroups: [""]
   resources: [namespaces]
-  verbs: [get, list, watch]
+  verbs: [get]                         # labels, for a pool's allowedNamespaces
 - apiGroups: [apiextensions.k8s.io]
   resources: [customresourcedefinitions]
-  verbs: [get, list, watch]            # Kopf sees kinds come and go
+  verbs: [list, watch]                 # Kopf sees kinds come and go
 {{- end -}}
 
 {{- define "pointsman.systemRules.operator" -}}
 - apiGroups: [pointsman.dev]
   resources: [routinggateways, tritonpools]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [pointsman.dev]
   resources: [routinggateways/status, tritonpools/status]
   verbs: [patch]
@@ -61,42 +61,44 @@ only where all are, `systemRules` in the namespace of this release. tests/chart 
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
   verbs: [list, watch]                               # replicas of the xds server
-- apiGroups: [events.k8s.io]
-  resources: [events]
-  verbs: [create, patch]
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
-  verbs: [get, create, update, patch]
+  verbs: [get, create, update]
+{{- if include "pointsman.namespaced" . }}
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]                                    # about gateways and pools
+{{- end }}
 {{- end -}}
 
 {{- define "pointsman.rules.xds" -}}
 - apiGroups: [pointsman.dev]
   resources: [routingpolicies, routingpolicyrevisions]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 {{- end -}}
 
 {{- define "pointsman.clusterRules.xds" -}}
 - apiGroups: [""]
   resources: [namespaces]
-  verbs: [get, list, watch]            # labels, for allowedNamespaces
+  verbs: [list, watch]                 # labels, for a gateway's allowedNamespaces
 {{- end -}}
 
 {{- define "pointsman.systemRules.xds" -}}
 - apiGroups: [pointsman.dev]
   resources: [routinggateways]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 {{- with include "pointsman.listenerSecrets" . }}
 - apiGroups: [""]
   resources: [secrets]
   resourceNames: [{{ splitList "\n" . | join ", " }}]
-  verbs: [get, list, watch]            # certificates of listeners; tiers' keys: each namespace's own Role
+  verbs: [list, watch]                 # certificates of listeners; tiers' keys: each namespace's own Role
 {{- end }}
 {{- end -}}
 
 {{- define "pointsman.rules.evaluator" -}}
 - apiGroups: [pointsman.dev]
   resources: [routingpolicies, routingpolicyrevisions]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get]                         # data sets and schemas of rubrics, by name

@@ -1,4 +1,4 @@
-"""Conditions: every type and reason with its meaning, and the two pure functions that keep them.
+"""Conditions: every type and reason with its meaning, and the pure functions that keep them.
 
 A reason belongs to one condition type and fixes its status, so that the two cannot contradict each other.
 """
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 Status = Literal["True", "False", "Unknown"]
 
 _LONGEST_MESSAGE: Final = 32768
+STALLED: Final = "Stalled"
+"""Type of the condition that is True, or not there: as kstatus has it, and so Flux and Helm."""
+ENDS: Final = True
+"""Mark of a reason that stays until somebody changes the spec or says a word: waiting is of no use."""
 
 
 class Explained(StrEnum):
@@ -52,13 +56,21 @@ class ConditionReason(StrEnum):
     TYPE: ClassVar[Explained]
     status: Status
     sentence: str
+    ends: bool
 
-    def __new__(cls, value: str, status: Status, sentence: str) -> Self:
-        """Take the value, the status and the sentence that explains it."""
+    def __new__(
+        cls,
+        value: str,
+        status: Status,
+        sentence: str,
+        ends: bool = False,  # noqa: FBT001, FBT002 - an enum's members are written as tuples
+    ) -> Self:
+        """Take the value, the status, the sentence that explains it, and whether it is the end (`ENDS`)."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.status = status
         member.sentence = sentence
+        member.ends = ends
         return member
 
 
@@ -66,7 +78,12 @@ class AcceptedReason(ConditionReason):
     """Reasons of `Accepted`."""
 
     ACCEPTED = "Accepted", "True", "The spec can be served."
-    INVALID_SPEC = "InvalidSpec", "False", "The stored spec breaks a rule of this version; apply it again."
+    INVALID_SPEC = (
+        "InvalidSpec",
+        "False",
+        "The stored spec breaks a rule of this version; apply it again.",
+        ENDS,
+    )
     HOST_CONFLICT = (
         "HostConflict",
         "False",
@@ -76,6 +93,7 @@ class AcceptedReason(ConditionReason):
         "BundleMismatch",
         "False",
         "The bundle has another number of tiers, or does not know an intent of perIntent.",
+        ENDS,
     )
     SECRET_NOT_FOUND = (
         "SecretNotFound",
@@ -118,11 +136,13 @@ class ClassifierReadyReason(ConditionReason):
         "BundleRejected",
         "False",
         "The file is no bundle that this version can serve, or Triton refused it.",
+        ENDS,
     )
     BUNDLE_MISMATCH = (
         "BundleMismatch",
         "False",
         "The bundle scores another number of tiers, or does not know an intent of perIntent.",
+        ENDS,
     )
     RELOADING = (
         "Reloading",
@@ -153,6 +173,7 @@ class ClassifierReadyReason(ConditionReason):
         "FileArtifactsNotAllowed",
         "False",
         "artifact.uri is a file://, and the operator runs without --allow-file-artifacts.",
+        ENDS,
     )
 
 
@@ -207,11 +228,16 @@ class ProgressingReason(ConditionReason):
         "False",
         "suspend is true: traffic and step stay as they are; what is proven bad is still rolled back.",
     )
-    ROLLED_BACK = "RolledBack", "False", "The candidate was proven worse; the incumbent serves."
-    SHADOW_FAILED = "ShadowFailed", "False", "The candidate was proven worse before it took any traffic."
-    GATE_FAILED = "GateFailed", "False", "The candidate failed the gate and took no traffic."
-    ABORTED = "Aborted", "False", "A RolloutAction ended the rollout; the incumbent serves."
-    FORCED_STRONG = "ForcedStrong", "False", "A RolloutAction sent all traffic to the last tier."
+    ROLLED_BACK = "RolledBack", "False", "The candidate was proven worse; the incumbent serves.", ENDS
+    SHADOW_FAILED = (
+        "ShadowFailed",
+        "False",
+        "The candidate was proven worse before it took any traffic.",
+        ENDS,
+    )
+    GATE_FAILED = "GateFailed", "False", "The candidate failed the gate and took no traffic.", ENDS
+    ABORTED = "Aborted", "False", "A RolloutAction ended the rollout; the incumbent serves.", ENDS
+    FORCED_STRONG = "ForcedStrong", "False", "A RolloutAction sent all traffic to the last tier.", ENDS
     ALWAYS_STRONG = "AlwaysStrong", "False", "No revision is in force: all traffic goes to the last tier."
     NOT_ACCEPTED = "NotAccepted", "False", "The policy is not accepted, so no revision comes into force."
 
@@ -279,6 +305,28 @@ def named(reasons: type[R], value: str) -> R:
 def find(conditions: Sequence[Condition], kind: str) -> Condition | None:
     """Return the condition of a type, or None."""
     return next((c for c in conditions if c.type == kind), None)
+
+
+def summed_up(
+    conditions: Sequence[Condition], generation: int, now: datetime, reasons: Reasons = REASONS
+) -> list[Condition]:
+    """Return `conditions` with `Ready` as it follows from them, and with `Stalled` if that is so."""
+    found = set_condition(conditions, summarize(conditions, generation, now, reasons), now)
+    return with_stalled(found, generation, now, reasons)
+
+
+def with_stalled(
+    conditions: Sequence[Condition], generation: int, now: datetime, reasons: Reasons
+) -> list[Condition]:
+    """Return `conditions` with `Stalled` in the words of the first that is the end, else without it."""
+    for kind in reasons:
+        found = find(conditions, kind.TYPE)
+        ends = found is not None and found.reason in {reason.value for reason in kind if reason.ends}
+        if found is not None and ends and found.observed_generation >= generation:
+            words = f"{kind.TYPE}: {found.message}"[:_LONGEST_MESSAGE]
+            told = found.model_copy(update={"type": STALLED, "status": "True", "message": words})
+            return set_condition(conditions, told, now)
+    return [c for c in conditions if c.type != STALLED]
 
 
 def summarize(

@@ -5,6 +5,7 @@ What cannot be expressed, is not described, or has no bound fails the generation
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import yaml
@@ -19,6 +20,7 @@ from pointsman.api.v1alpha1 import (
     TritonPool,
 )
 from pointsman.api.v1alpha1.cel import REQUIRED, VALIDATIONS
+from pointsman.api.v1alpha1.meta import UNSEEN
 
 Schema = dict[str, Any]
 Kind = (
@@ -212,12 +214,34 @@ def object_schema(model: Kind) -> Schema:
         members.pop(name)
     generated["required"] = ["spec"]
     schema = structural(generated, defs, model.KIND)
+    status = schema["properties"].get("status")
+    if status is not None:
+        schema["properties"]["status"] = _status(status)
     schema["properties"] = {
         "apiVersion": {"description": f"{GROUP}/{VERSION}.", "type": "string"},
         "kind": {"description": f"{model.KIND}.", "type": "string"},
         "metadata": {"type": "object"},
     } | schema["properties"]
     return schema
+
+
+def _status(schema: Schema) -> Schema:
+    """Return the schema of a status: without rules for people, since nobody but us writes it.
+
+    An object that has none yet is shown with one that says so, for those who wait for `observedGeneration`.
+    """
+    plain = _without_rules(schema)
+    if "observedGeneration" not in plain["properties"]:
+        return plain
+    return {"description": plain.pop("description"), "default": {"observedGeneration": UNSEEN}} | plain
+
+
+def _without_rules(schema: Schema) -> Schema:
+    return {
+        key: _without_rules(member) if isinstance(member, dict) else member
+        for key, member in schema.items()
+        if key != VALIDATIONS
+    }
 
 
 def crd(model: Kind) -> Schema:
@@ -253,16 +277,35 @@ def crd(model: Kind) -> Schema:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes a value that occurs twice twice: anchors are legal YAML, and nobody's diff."""
+    """Writes what occurs twice twice (anchors are legal YAML, and nobody's diff), bare words in a line."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature
         return True
+
+
+def _bare(values: Iterable[Any]) -> bool:
+    return all(not isinstance(value, dict | list) for value in values)
+
+
+def _sequence(dumper: _Dumper, items: list[Any]) -> yaml.Node:
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=_bare(items))
+
+
+def _mapping(dumper: _Dumper, members: Schema) -> yaml.Node:
+    flow = _bare(members.values()) and members.keys().isdisjoint({"description", "message", "name"})
+    return dumper.represent_mapping("tag:yaml.org,2002:map", members, flow_style=flow)
+
+
+_Dumper.add_representer(list, _sequence)
+_Dumper.add_representer(dict, _mapping)
+_WIDTH: Final = 10_000
+"""One value, one line: what is folded is mostly indentation."""
 
 
 def files() -> dict[str, str]:
     """Return every CRD as file name → YAML text."""
     return {
         f"{GROUP}_{model.PLURAL}.yaml": HEADER
-        + yaml.dump(crd(model), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+        + yaml.dump(crd(model), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_WIDTH)
         for model in KINDS
     }

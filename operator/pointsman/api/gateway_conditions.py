@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pointsman.api.conditions import ConditionReason, Explained, Reasons
+from pointsman.api.conditions import ENDS, ConditionReason, Explained, Reasons
 
 
 class GatewayConditionType(Explained):
@@ -20,7 +20,12 @@ class GatewayAcceptedReason(ConditionReason):
     """Reasons of `Accepted`."""
 
     ACCEPTED = "Accepted", "True", "The spec is sound."
-    INVALID_SPEC = "InvalidSpec", "False", "The stored spec breaks a rule of this version; apply it again."
+    INVALID_SPEC = (
+        "InvalidSpec",
+        "False",
+        "The stored spec breaks a rule of this version; apply it again.",
+        ENDS,
+    )
     SECRET_NOT_FOUND = (
         "SecretNotFound",
         "False",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pointsman.api.conditions import ConditionReason, Explained, Reasons
+from pointsman.api.conditions import ENDS, ConditionReason, Explained, Reasons
 
 
 class PoolConditionType(Explained):
@@ -19,7 +19,12 @@ class PoolAcceptedReason(ConditionReason):
     """Reasons of `Accepted`."""
 
     ACCEPTED = "Accepted", "True", "The spec can be served."
-    INVALID_SPEC = "InvalidSpec", "False", "The stored spec breaks a rule of this version; apply it again."
+    INVALID_SPEC = (
+        "InvalidSpec",
+        "False",
+        "The stored spec breaks a rule of this version; apply it again.",
+        ENDS,
+    )
     QUOTA_EXCEEDED = "QuotaExceeded", "False", "A ResourceQuota of the namespace leaves no room."
     REFUSED = "Refused", "False", "The API server refuses what the spec makes; its words say why."
 

@@ -9,6 +9,7 @@ from typing import Final
 from pointsman.api.conditions import REASONS, Reasons
 from pointsman.api.crd import KINDS, Kind, Schema, object_schema
 from pointsman.api.gateway_conditions import GATEWAY_REASONS
+from pointsman.api.pool_conditions import POOL_REASONS
 from pointsman.api.v1alpha1 import API_VERSION
 from pointsman.api.v1alpha1.cel import VALIDATIONS
 
@@ -17,13 +18,14 @@ _INTRO: Final = f"""\
 # API reference: `{API_VERSION}`
 
 Every field. "Required" is within its parent. Words in italics are rules, as the API server says them.
-No field has a default in the CRD: defaults are resolved when a revision is frozen, and stored in it.
+No field of a spec has a default in the CRD: defaults are resolved when a revision is frozen, and kept in it.
 """
 
 
 _CONDITIONS: Final[tuple[tuple[str, Reasons], ...]] = (
     ("RoutingPolicy", REASONS),
     ("RoutingGateway", GATEWAY_REASONS),
+    ("TritonPool", POOL_REASONS),
 )
 
 
@@ -105,10 +107,14 @@ def _conditions(kind: str, known: Reasons) -> str:
             "| reason | status | meaning |",
             "|---|---|---|",
         ]
-        lines += [f"| `{reason}` | {reason.status} | {reason.sentence} |" for reason in reasons]
+        lines += [
+            f"| `{reason}` | {reason.status} | {reason.sentence}{' *Stalled.*' if reason.ends else ''} |"
+            for reason in reasons
+        ]
         lines.append("")
     lines.append(
-        "`Ready` that is not True carries the reason and the message of the first condition that is not."
+        "`Ready` that is not True carries the reason and the message of the first condition that is not. "
+        "`Stalled` is True with a reason that is marked so, which no waiting mends; else it is not there."
     )
     return "\n".join(lines) + "\n"
 

@@ -201,10 +201,11 @@ def _succession(known: Authorities | None, leaves: Mapping[str, Leaf | None], sc
     """Return the authorities, with a new one where there is none or where the newest grows old."""
     now, terms = scene.now, scene.terms
     if known is None:
-        # Lost with its key. Whoever has a leaf of it goes on with that, and must be trusted meanwhile.
-        signers = [c for leaf in leaves.values() if leaf for c in leaf.trusted if _signed(leaf, c)]
+        # Lost with its key. Whoever has a leaf of it goes on with that, and must be trusted meanwhile;
+        # so must who is behind, and shows a leaf of the authority before that.
+        before = [authority for leaf in leaves.values() if leaf for authority in leaf.trusted]
         newest = new_authority(now, terms.authority, scene.keys)
-        return Authorities(newest, None, _trusted(newest.certificate, signers, now))
+        return Authorities(newest, None, _trusted(newest.certificate, before, now))
     if known.alone and now >= renewal(known.newest.certificate, terms.renew):
         newest = new_authority(now, terms.authority, scene.keys)
         return Authorities(newest, known.newest, _trusted(newest.certificate, known.trusted, now))

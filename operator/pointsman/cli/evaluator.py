@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pointsman.cli.parameters import ADDRESS, DURATION, TLS_DIR, TLS_DIR_HELP, TlsPaths, tls_paths
+from pointsman.cli.parameters import ADDRESS, DURATION, TLS_DIR, TLS_DIR_HELP, tls_paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pointsman.evaluator.serve import Settings
     from pointsman.evaluator.store.address import Address
+    from pointsman.evaluator.tls import TLSFiles
 
 _EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -114,6 +116,14 @@ Example:
 @click.option("--tls-client-ca", type=_EXISTING, help="PEM: who signs Envoy's client certificates.")
 @click.option("--tls-dir", type=TLS_DIR, help=TLS_DIR_HELP)
 @click.option(
+    "--eraser",
+    "erasers",
+    multiple=True,
+    metavar="NAME",
+    help="A DNS name in the client certificate of who may delete a session's text over HTTP. Repeatable. "
+    "Default: pointsman-eraser.",
+)
+@click.option(
     "--namespace", "namespaces", multiple=True, help="Follow only policies of it. Repeatable. Default: all."
 )
 @click.pass_context
@@ -139,40 +149,24 @@ def command(  # noqa: PLR0917 - click passes options by name
     tls_key: Path | None,
     tls_client_ca: Path | None,
     tls_dir: Path | None,
+    erasers: tuple[str, ...],
     namespaces: tuple[str, ...],
 ) -> None:
     """Take access logs and captured text in, give counts out."""
     if ctx.invoked_subcommand is not None:
         return
-    if store is None:
-        raise click.UsageError("--store: name the SQLite file to write to, or a PostgreSQL database")
-    place = _place(store, store_password_file)
-    if replica and isinstance(place, Path):
-        raise click.UsageError("--replica is for a --store postgresql://…; a file has one evaluator")
-    from pointsman.evaluator.offpath import shadow_urls
-    from pointsman.evaluator.serve import Settings, serve
-    from pointsman.evaluator.store import StoreError
-    from pointsman.evaluator.tls import TLSFiles
-    from pointsman.evaluator.writer import Keeping
-    from pointsman.logs import configure
+    from pointsman.evaluator.http_api import ERASER
+    from pointsman.evaluator.serve import Settings as EvaluatorSettings
+    from pointsman.evaluator.sweeping import Keeping
 
-    files = _tls_files(tls_dir, tls_cert, tls_key, tls_client_ca)
-    tls = TLSFiles(files.cert, files.key, files.ca) if files is not None else None
-    try:
-        urls = shadow_urls(shadow_url)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--shadow-url") from None
-    if tls is None and any(url.startswith("https://") for url in urls.values()):
-        raise click.UsageError(
-            "--shadow-url: https:// needs --tls-dir, or --tls-cert, --tls-key and --tls-client-ca"
-        )
+    tls = _tls_files(tls_dir, tls_cert, tls_key, tls_client_ca)
     if tls is None and system_namespace is not None:
         raise click.UsageError("--system-namespace: gateways are asked over TLS; give --tls-dir")
-    settings = Settings(
+    settings = EvaluatorSettings(
         access_log_address=access_log_address,
         capture_address=capture_address,
         http_address=http_address,
-        store=place,
+        store=_own_place(store, store_password_file, replica),
         replica=replica or "",
         kubeconfig=str(kubeconfig) if kubeconfig else None,
         envoy_admin=envoy_admin,
@@ -180,11 +174,21 @@ def command(  # noqa: PLR0917 - click passes options by name
         keeping=Keeping(int(retention_requests), int(series_keep), sweep_every),
         poll_s=envoy_poll,
         grace_s=envoy_grace,
-        shadow_urls=urls,
+        shadow_urls=_shadow_urls(shadow_url, tls),
         system_namespace=system_namespace,
         namespaces=namespaces,
         allow_files=allow_file_artifacts,
+        erasers=erasers or (ERASER,),
     )
+    _run(settings)
+
+
+def _run(settings: Settings) -> None:
+    """Run the evaluator to its end."""
+    from pointsman.evaluator.serve import serve
+    from pointsman.evaluator.store import StoreError
+    from pointsman.logs import configure
+
     configure("evaluator")
     try:
         asyncio.run(serve(settings))
@@ -192,17 +196,47 @@ def command(  # noqa: PLR0917 - click passes options by name
         raise click.ClickException(str(error)) from error
 
 
-def _tls_files(folder: Path | None, cert: Path | None, key: Path | None, ca: Path | None) -> TlsPaths | None:
+def _shadow_urls(told: tuple[str, ...], tls: TLSFiles | None) -> dict[str, str]:
+    """Return the shadow listeners' URLs by gateway. `UsageError`."""
+    from pointsman.evaluator.offpath import shadow_urls
+
+    try:
+        urls = shadow_urls(told)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--shadow-url") from None
+    if tls is None and any(url.startswith("https://") for url in urls.values()):
+        raise click.UsageError(
+            "--shadow-url: https:// needs --tls-dir, or --tls-cert, --tls-key and --tls-client-ca"
+        )
+    return urls
+
+
+def _tls_files(folder: Path | None, cert: Path | None, key: Path | None, ca: Path | None) -> TLSFiles | None:
     """Return the certificate files, however they were named; None: there are none. `UsageError`."""
+    from pointsman.evaluator.tls import TLSFiles
+
     if folder is not None:
         if cert or key or ca:
             raise click.UsageError("--tls-dir: give it, or the three --tls-* files, not both")
-        return tls_paths(folder)
+        found = tls_paths(folder)
+        return TLSFiles(found.cert, found.key, found.ca)
     if cert and key and ca:
-        return TlsPaths(cert, key, ca)
+        return TLSFiles(cert, key, ca)
     if cert or key or ca:
         raise click.UsageError("--tls-cert, --tls-key and --tls-client-ca belong together: give all three")
     return None
+
+
+def _own_place(store: str | None, password_file: Path | None, replica: str | None) -> Address:
+    """Return where this evaluator's store is. `UsageError`."""
+    if store is None:
+        raise click.UsageError("--store: name the SQLite file to write to, or a PostgreSQL database")
+    place = _place(store, password_file)
+    if replica and isinstance(place, Path):
+        raise click.UsageError("--replica is for a --store postgresql://…; a file has one evaluator")
+    if replica and "/" in replica:
+        raise click.UsageError("--replica: must have no /; give the pod's or the host's name")
+    return place
 
 
 def _place(store: str, password_file: Path | None) -> Address:

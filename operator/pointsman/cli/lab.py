@@ -157,10 +157,11 @@ def down(*, state: Path) -> None:
 @click.option(
     "--for",
     "whom",
-    type=click.Choice(["tests", "cluster", "all"]),
+    type=click.Choice(["tests", "cluster", "bench", "all"]),
     default="tests",
     show_default=True,
-    help="tests: no real node. cluster: a real node, too. all: also metrics-server and argocd.",
+    help="tests: no real node. cluster: a real node, too. bench: Flagger and Argo Rollouts beside us. "
+    "all: the cluster's, metrics-server and argocd.",
 )
 def binaries(*, as_json: bool, whom: str) -> None:
     """Show the binaries that lab and tests need and no wheel brings; get those that are missing."""
@@ -171,7 +172,8 @@ def binaries(*, as_json: bool, whom: str) -> None:
     wanted = {
         "tests": (*found.TESTS, found.BROWSER, found.POSTGRES),
         "cluster": (*found.TESTS, *found.NODE),
-        "all": (*found.TOOLS, found.BROWSER, found.POSTGRES),
+        "bench": (*found.TESTS, *found.PEERS),
+        "all": (*found.TESTS, *found.NODE, *found.EXTRA, found.BROWSER, found.POSTGRES),
     }[whom]
     try:
         for name in wanted:

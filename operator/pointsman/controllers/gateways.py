@@ -108,10 +108,28 @@ class Gateways:
             finding = (GatewayAcceptedReason.INVALID_SPEC, _words(error))
             await self._tell(raw, finding, (CertifiedReason.CERTIFICATE_MISSING, "the spec cannot be read"))
             return None
+        raw = await self._remember(raw, gateway)
         certified = self._certified(gateway)
         refusals = await self._settle(raw, gateway, certified)
         await self._tell(raw, self._accepted(gateway, refusals), certified)
         return _AGAIN_S
+
+    async def _remember(self, raw: Object, gateway: RoutingGateway) -> Object:
+        """Write where the listeners are, before a Service leads there; return the gateway as it is then."""
+        bound = gateway.bound()
+        if bound == gateway.status.listeners:
+            return raw
+        patch = {"listeners": [listener.to_kube() for listener in bound]}
+        metadata = raw["metadata"]
+        written = await self._client.patch_status(
+            GATEWAYS,
+            metadata["name"],
+            self._where.namespace,
+            patch,
+            resource_version=metadata["resourceVersion"],
+        )
+        self._objects.note(GATEWAYS, written)
+        return written
 
     async def _settle(self, raw: Object, gateway: RoutingGateway, certified: Finding) -> list[Refusal]:
         """Make what the gateway needs; what was refused is tried again after a while, or once it changes."""

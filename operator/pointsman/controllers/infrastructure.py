@@ -48,6 +48,8 @@ class Settings:
     triton_image: str = ""
     terms: Terms = field(default_factory=Terms)
     keys: Callable[[], Any] = new_key
+    pull_secrets: tuple[str, ...] = ()
+    """Names of Secrets in the namespace with which the images are pulled."""
 
 
 class Controller(Protocol):
@@ -84,7 +86,8 @@ class Infrastructure:
         self.queue = WorkQueue(workers=_WORKERS, on_error=tell_failure)
         self.objects = Objects(client, settings.namespace, self._changed)
         self._store = store
-        where = Installation(settings.namespace, settings.image, settings.envoy_image)
+        secrets = settings.pull_secrets
+        where = Installation(settings.namespace, settings.image, settings.envoy_image, secrets)
         controllers: list[Controller] = [
             Certificates(
                 client,
@@ -107,7 +110,7 @@ class Infrastructure:
             Pools(
                 client,
                 self.objects,
-                Images(settings.image, settings.triton_image),
+                Images(settings.image, settings.triton_image, secrets),
                 tritons,
                 complete=complete,
                 recorder=recorder,

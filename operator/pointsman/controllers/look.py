@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from pointsman.controllers.prometheus import PrometheusError
-from pointsman.rollout.evidence import Evidence, Moments, Question, ShadowProgress, StreamKey, Trouble
+from pointsman.rollout.evidence import Ended, Evidence, Moments, Question, ShadowProgress, StreamKey, Trouble
 from pointsman.rollout.reading import totals
+from pointsman.rollout.reading.ends import ends
 from pointsman.rollout.reading.freshness import Freshness, Heartbeat, heartbeat, intervals
 from pointsman.rollout.reading.halves import HalvesHistory, halves
 from pointsman.rollout.reading.results import Results, coverage, results
@@ -52,6 +53,11 @@ _PASSED: Final = "sum by (namespace,policy,revision,rubric,version,outcome) (poi
 # Several evaluators' parts of a gate: each may be below zero where one took up what another had begun.
 _GATE_CASES: Final = "sum by (namespace,policy,rollout,state) (pointsman_gate_cases)"
 _GATE_MOMENTS: Final = "sum by (namespace,policy,rollout,rubric,version,moment) (pointsman_gate_moments)"
+# An evaluator that is just away has not forgotten.
+_ENDED: Final = (
+    "max by (namespace,policy,uid,revision,ended,attempt,outcome) "
+    "(last_over_time(pointsman_rollout_ended_timestamp_seconds[10m]))"
+)
 _LOST: Final = (
     "counts of this rollout are smaller than they were: what was counted is lost; "
     "a RolloutAction Retry begins a new attempt with counts of its own"
@@ -91,6 +97,9 @@ class Looker:
         self._rebuilt: dict[RolloutKey, float] = {}
         self._halves: dict[RevisionKey, HalvesHistory] = {}
         self._slow = _Slow()
+        self._ended: dict[tuple[str, str], tuple[Ended, ...]] = {}
+        self._asked: frozenset[RolloutKey] = frozenset()
+        self._ended_at = float("-inf")
         self._slow_at = self._intervals_at = float("-inf")
         self._end = 0.0
 
@@ -115,6 +124,7 @@ class Looker:
         else:
             self._histories.clear()
         self._follow_halves(questions, beat)
+        self._read_ends(questions, beat.newest_ms)
         return {question: self._answer(question, beat, live) for question in questions}
 
     def _ask(self, query: str, at_ms: int | None = None) -> list[Series]:
@@ -197,6 +207,14 @@ class Looker:
         self._histories[key] = History(stride, question.steps)
         return self._histories[key]
 
+    def _read_ends(self, questions: Sequence[Question], at_ms: int) -> None:
+        """Read how attempts ended: for a rollout that is new to us at once, for it may have ended before."""
+        asked = frozenset(_rollout(question) for question in questions)
+        if asked <= self._asked and time.monotonic() - self._ended_at < SLOW_S:
+            return
+        self._ended = ends(self._ask(_ENDED, at_ms))
+        self._asked, self._ended_at = asked, time.monotonic()
+
     # -- revisions -------------------------------------------------------------------------------------------
 
     def _follow_halves(self, questions: Sequence[Question], beat: Heartbeat) -> None:
@@ -262,6 +280,7 @@ class Looker:
             cost_usd=self._slow.cost.get(stable, 0.0),
             baseline_cost_usd=self._slow.baseline.get(stable, 0.0),
             priced_requests=int(self._slow.priced.get(stable, 0)),
+            ended=self._ended.get((question.namespace, question.policy), ()),
         )
         if live is None or not question.rollout:
             return evidence

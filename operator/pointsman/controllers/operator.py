@@ -103,19 +103,8 @@ class Controllers:
         self.fetcher = Fetcher(client, allow_files=settings.allow_file_artifacts, verify=settings.https_trust)
         self.artifacts = Artifacts(self.fetcher, _describe, self._fetched, ArtifactMetrics(registry))
         self.triton = TritonClient(TritonMetrics(registry))
-        external = TritonPool(
-            self.triton,
-            self.artifacts,
-            self.queue.add,
-            LoadMetrics(registry),
-            may_sweep=lambda: may_act() and self._all_declared(),
-            settings=settings.triton,
-        )
-        managed = settings.infrastructure is not None
-        self.pool = Tritons(external, self.queue.add, registry, managed=managed)
-        self.xds = XdsWatch(settings.xds_urls, self.queue.add, self.enqueue_all, registry)
-        if settings.xds_service is not None and settings.system_namespace is not None:
-            self.xds.discover(client, settings.system_namespace, settings.xds_service)
+        self.pool = self._tritons(registry, may_act)
+        self.xds = self._xds_watch(registry)
         self.evidence = EvidenceReader(
             self.queue.add, EvidenceMetrics(registry), clock, interval_s=settings.evidence_interval_s
         )
@@ -135,19 +124,43 @@ class Controllers:
             metrics=self.metrics,
             enqueue=self.queue.add,
         )
+        self.infrastructure = self._infrastructure(registry, clock)
 
-        self.infrastructure: Infrastructure | None = None
-        if settings.infrastructure is not None:
-            self.infrastructure = Infrastructure(
-                client,
-                settings.infrastructure,
-                recorder=self.recorder,
-                registry=registry,
-                clock=clock,
-                store=self.store,
-                tritons=self.pool,
-                complete=self._all_declared,
-            )
+    def _tritons(self, registry: CollectorRegistry, may_act: Callable[[], bool]) -> Tritons:
+        """Return the Tritons that policies name, and those that we run."""
+        external = TritonPool(
+            self.triton,
+            self.artifacts,
+            self.queue.add,
+            LoadMetrics(registry),
+            may_sweep=lambda: may_act() and self._all_declared(),
+            settings=self.settings.triton,
+        )
+        managed = self.settings.infrastructure is not None
+        return Tritons(external, self.queue.add, registry, managed=managed)
+
+    def _xds_watch(self, registry: CollectorRegistry) -> XdsWatch:
+        """Return what asks the xds servers: those that are named, and each replica of the Service."""
+        settings = self.settings
+        found = XdsWatch(settings.xds_urls, self.queue.add, self.enqueue_all, registry)
+        if settings.xds_service is not None and settings.system_namespace is not None:
+            found.discover(self.client, settings.system_namespace, settings.xds_service)
+        return found
+
+    def _infrastructure(self, registry: CollectorRegistry, clock: Clock) -> Infrastructure | None:
+        """Return what runs gateways and pools; None where we shall not."""
+        if self.settings.infrastructure is None:
+            return None
+        return Infrastructure(
+            self.client,
+            self.settings.infrastructure,
+            recorder=self.recorder,
+            registry=registry,
+            clock=clock,
+            store=self.store,
+            tritons=self.pool,
+            complete=self._all_declared,
+        )
 
     def _all_declared(self) -> bool:
         """Tell whether every policy has said which models it wants: nobody wants the others."""
@@ -269,8 +282,8 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> int:
             log.error("the election ended", exc_info=competing.exception())
             code = BROKEN
         await _cancel([competing, stopping])
-        if code != LOST_LEASE:
-            await election.release()
+        if code != LOST_LEASE or election.went_back:
+            await election.release()  # nobody else leads: whoever stands by need not wait
         return code
 
 
@@ -310,7 +323,7 @@ async def _lead(
         log.error("the operator cannot go on", exc_info=work.exception())
         code = BROKEN
     elif competing.done():
-        log.error("lost the Lease; ending, so that only one acts")
+        log.error("lost the Lease; ending, so that only one acts and nothing is decided on what is void")
         code = LOST_LEASE
     await _cancel([work])
     return code

@@ -82,8 +82,19 @@ class QueueCore:
 
     def next_due(self) -> float | None:
         """Return when the next key that is not being worked on is due."""
-        times = [due for key, due in self._due.items() if key not in self._running]
-        return min(times, default=None)
+        held: list[tuple[float, int, Key]] = []
+        found = None
+        while self._heap:
+            due, _, key = self._heap[0]
+            if self._due.get(key) == due and key not in self._running:
+                found = due
+                break
+            entry = heapq.heappop(self._heap)
+            if self._due.get(key) == due:
+                held.append(entry)
+        for entry in held:
+            heapq.heappush(self._heap, entry)
+        return found
 
     def errors(self, key: Key) -> int:
         """Return the number of errors in a row."""

@@ -12,7 +12,7 @@ from pointsman.rollout.observation import Source
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from pointsman.api.v1alpha1.rubrics import Dataset
+    from pointsman.api.v1alpha1.datasets import Dataset
 
 DEFAULT_KEY: Final = "dataset.jsonl"
 """Key of a `configmap://NAME` without one: give it to the `Fetcher`."""

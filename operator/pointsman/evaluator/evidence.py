@@ -23,6 +23,7 @@ GUARD: Final = "guard"
 """`version` of the guard rubrics."""
 CANARY: Final = "canary"
 NOT_APPLICABLE: Final = "not_applicable"
+NOT_STORED: Final = "not_stored"
 
 _POLICY: Final = ("namespace", "policy")
 _ROLLOUT: Final = (*_POLICY, "rollout")
@@ -41,6 +42,7 @@ class Evidence(StrEnum):
     SHADOW_COST = "pointsman_shadow_cost_usd_total"
     GATE_CASES = "pointsman_gate_cases"
     GATE_MOMENTS = "pointsman_gate_moments"
+    ENDED = "pointsman_rollout_ended_timestamp_seconds"
 
 
 EVIDENCE: Final = {
@@ -89,6 +91,14 @@ EVIDENCE: Final = {
             "Sums over a gate's cases, d = incumbent - candidate: n, d, dd, and DD, Dn, nn over clusters.",
             (*_ROLLOUT, *_RUBRIC, "moment"),
             "gauge",
+        ),
+        Family(
+            Evidence.ENDED,
+            "When the last attempt of a revision ended, as the policy's status said then; kept though that "
+            "status may be lost. uid: the policy's; ended: the rollout's id, empty where none was under way.",
+            (*_POLICY, "uid", "revision", "ended", "attempt", "outcome"),
+            "gauge",
+            unit=1_000_000,
         ),
     )
 }
@@ -141,6 +151,14 @@ def contributions(score: ScoreRow, *, rollout: bool) -> Iterator[Count]:
         yield from _of_arm(score)
     if score.half:
         yield from _of_half(score)
+
+
+def unscored(record: AccessRecord) -> Iterator[Series]:
+    """Yield what a request counts for that was received and could not be stored: nobody will score it."""
+    if record.rollout:
+        scope = (*rollout_scope(record.policy, record.rollout), record.arm, str(record.step))
+        for rubric in dict.fromkeys(outcome.rubric.value for outcome in arm_outcomes(record)):
+            yield Series(Evidence.UNSCORED, (*scope, rubric, GUARD, NOT_STORED))
 
 
 def _of_arm(score: ScoreRow) -> Iterator[Count]:

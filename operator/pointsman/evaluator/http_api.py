@@ -1,6 +1,7 @@
 """The evaluator's own HTTP address: health, metrics, summaries; and deletion by session.
 
-The last is for holders of a certificate of ours, and served where one is asked for.
+The last is served where a certificate of ours is asked for, and done for those whose certificate names the
+role. Envoys and Tritons have certificates of the same authority, and no business deleting.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from pointsman.evaluator.summary import Window, summarize
 from pointsman.evaluator.writer import micros
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from prometheus_client import CollectorRegistry
 
     from pointsman.clock import Clock
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from pointsman.evaluator.store.address import Address
     from pointsman.evaluator.writer import Writer
 
+ERASER: Final = "pointsman-eraser"
+"""DNS name in the certificate of who may delete a session, unless `--eraser` says otherwise."""
 SUMMARY_DEADLINE_S: Final = 30.0
 STUCK_S: Final = 10.0
 """Rows that wait this long mean a store that does not take them."""
@@ -44,13 +49,16 @@ class Api:
         clock: Clock,
         *,
         bodies: Bodies | None = None,
+        erasers: Collection[str] = (ERASER,),
     ) -> None:
+        """`erasers`: DNS names in certificates of who may delete."""
         self._writer = writer
         self._policies = policies
         self._store = store
         self._registry = registry
         self._clock = clock
         self._bodies = bodies
+        self._erasers = frozenset(erasers)
 
     def app(self) -> web.Application:
         """Return the application: everything in it only reads."""
@@ -100,6 +108,9 @@ class Api:
 
     async def _forget(self, request: web.Request) -> web.Response:
         """Delete a session's texts and its link to its requests."""
+        if not _names(request) & self._erasers:
+            names = ", ".join(sorted(self._erasers))
+            return _error(403, f"nothing was deleted: show a client certificate with DNS name {names}")
         session = session_digest(request.match_info["session"])
         now_us = micros(self._clock)
         if self._bodies is not None:
@@ -109,6 +120,13 @@ class Api:
         except StoreError as error:
             return _error(503, f"nothing was deleted, try again: {error}")
         return web.json_response({"requests": done.requests, "texts": done.texts})
+
+
+def _names(request: web.Request) -> frozenset[str]:
+    """Return the DNS names in the client's certificate, which the handshake has verified."""
+    channel = request.get_extra_info("ssl_object")
+    shown = channel.getpeercert() if channel is not None else None
+    return frozenset(name for kind, name in (shown or {}).get("subjectAltName", ()) if kind == "DNS")
 
 
 def _error(status: int, message: str) -> web.Response:

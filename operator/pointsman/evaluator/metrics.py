@@ -29,6 +29,7 @@ class Totals(Collector):
     def __init__(self, stored: Mapping[Series, int]) -> None:
         self._stored = Counter(stored)
         self._passing: Counter[Series] = Counter()
+        self._estate: tuple[str, Counter[Series]] = "", Counter()
         self._exposition = Exposition()
         self.trusted: Callable[[], bool] = _always
         """Whether the counts may be shown: of several evaluators, another may have taken them over."""
@@ -52,6 +53,11 @@ class Totals(Collector):
         self._stored.update(counts)
         self._exposition.know(counts)
 
+    def take_over(self, label: str, counts: Mapping[Series, int]) -> None:
+        """Show what dead evaluators have counted beside our own, in place of what was shown so before."""
+        self._estate = label, Counter(counts)
+        self._exposition.settle(*self._estate)
+
     def note(self, series: Series, amount: int = 1) -> None:
         """Count what is not in the store: starts at zero with each process."""
         self._passing[series] += amount
@@ -63,17 +69,23 @@ class Totals(Collector):
             self._stored.pop(series, None)
             self._passing.pop(series, None)
             self._exposition.forget(series)
+            self._estate[1].pop(series, None)
+        self._exposition.settle(*self._estate)
 
     def stored(self) -> dict[Series, int]:
-        """Return what was taken in so far."""
+        """Return what was taken in so far, but for what was taken over."""
         return dict(self._stored)
+
+    def known(self) -> frozenset[Series]:
+        """Return the stored series that are shown."""
+        return frozenset(self._stored) | frozenset(self._estate[1])
 
     def lose(self, counts: Mapping[Series, int]) -> None:
         """Take out what another evaluator counts from now on."""
         self._stored.subtract(counts)
 
     def value(self, series: Series) -> int:
-        """Return a series' value in stored units."""
+        """Return a series' value in stored units, but for what was taken over."""
         return self._stored[series] + self._passing[series]
 
     def __len__(self) -> int:
@@ -128,6 +140,12 @@ class ProcessMetrics:
             ["outcome"],
             registry=registry,
         )
+        self.store_up = Gauge(
+            "pointsman_evaluator_store_up",
+            "1 while the store takes rows, 0 since a transaction failed.",
+            registry=registry,
+        )
+        self.store_up.set(1)
         self.write_seconds = Histogram(
             "pointsman_evaluator_store_write_duration_seconds",
             "Duration of a transaction.",
@@ -140,6 +158,10 @@ class ProcessMetrics:
             ["what"],
             registry=registry,
         )
+        self._add_looks(registry)
+
+    def _add_looks(self, registry: CollectorRegistry) -> None:
+        """Add those of looks at Envoys."""
         self.polls = PromCounter(
             "pointsman_evaluator_envoy_polls_total",
             "Looks at Envoys' own counts, each attempt; outcome is ok or error.",

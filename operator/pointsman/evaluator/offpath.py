@@ -52,6 +52,8 @@ class Needs:
     """Of a policy's rubrics as they are now."""
     take: Callable[[CaseItem], object]
     """The writer's queue."""
+    behind_s: Callable[[], float]
+    """Age of the oldest item in it; infinite while the store takes nothing."""
     store: Address
     registry: CollectorRegistry
     clock: Clock
@@ -81,6 +83,7 @@ class OffPath:
             replayer=self._replayer,
             scorers=needs.scorers,
             take=needs.take,
+            behind_s=needs.behind_s,
             spending=spending,
             registry=needs.registry,
         )
@@ -95,6 +98,7 @@ class OffPath:
                 take=needs.take,
                 done=lambda policy, rollout: history.cases_done(store, policy, rollout),
                 leads=lambda: member.leads,
+                behind_s=needs.behind_s,
             )
         )
 

@@ -13,7 +13,7 @@ from pointsman.kube.informer import informers
 from pointsman.kube.resources import POLICIES, REVISIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from pointsman.evaluator.prices import RolloutFacts
@@ -34,6 +34,7 @@ class Policies:
         self._objects: dict[str, RoutingPolicy] = {}
         self._revision_objects: dict[tuple[str, str], RoutingPolicyRevision] = {}
         self._by_object: dict[str, tuple[str, str]] = {}
+        self._changed: set[str] = set()
         self.synced = asyncio.Event()
 
     def policy(self, key: str) -> PolicyFacts | None:
@@ -85,8 +86,24 @@ class Policies:
                 names[policy].add(revision)
         return {key: frozenset(found) for key, found in names.items()}
 
+    def take_changed(self) -> frozenset[str]:
+        """Return the policies of which something has changed since this was asked last."""
+        changed, self._changed = frozenset(self._changed), set()
+        return changed
+
+    def note_changed(self, keys: Iterable[str]) -> None:
+        """Take policies for changed: what was made of their last change came to nothing."""
+        self._changed.update(keys)
+
+    def revision_objects(self, policies: Container[str]) -> Iterator[tuple[str, RoutingPolicyRevision]]:
+        """Yield the revisions of some policies, with each its policy."""
+        for (policy, _), revision in self._revision_objects.items():
+            if policy in policies:
+                yield policy, revision
+
     def put_policy(self, key: str, obj: dict[str, Any] | None) -> None:
         """Take a policy's new state in; None: it is gone. One that cannot be read leaves the last state."""
+        self._changed.add(key)
         if obj is None:
             self._policies.pop(key, None)
             self._objects.pop(key, None)
@@ -105,6 +122,7 @@ class Policies:
         if read is not None:
             revision, facts = read
             self._by_object[key] = name = (facts.policy, facts.name)
+            self._changed.add(facts.policy)
             self._revisions[name] = facts
             self._revision_objects[name] = revision
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pointsman.api.v1alpha1 import RoutingPolicy, RoutingPolicyRevision
-    from pointsman.api.v1alpha1.rubrics import Dataset
+    from pointsman.api.v1alpha1.datasets import Dataset
     from pointsman.api.v1alpha1.settings import Settings
     from pointsman.plan.types import ArmPlan, ClassifierPlan, TierPlan
 

@@ -10,6 +10,7 @@ import socket
 from collections import ChainMap
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -29,9 +30,10 @@ from pointsman.evaluator.bodies import Bodies
 from pointsman.evaluator.capture import Captures, capture_app
 from pointsman.evaluator.classify import Classifiers
 from pointsman.evaluator.datasets import DEFAULT_KEY
+from pointsman.evaluator.ends import remember
 from pointsman.evaluator.envoy_admin import Losses
 from pointsman.evaluator.envoys import Envoys, Target
-from pointsman.evaluator.http_api import Api
+from pointsman.evaluator.http_api import ERASER, Api
 from pointsman.evaluator.intents import Intents
 from pointsman.evaluator.membership import Solo
 from pointsman.evaluator.metrics import ProcessMetrics
@@ -44,9 +46,11 @@ from pointsman.evaluator.shelf import Shelf
 from pointsman.evaluator.store import Store, StoreError
 from pointsman.evaluator.store.address import Server
 from pointsman.evaluator.store.replicas import ALONE, Replica, join
+from pointsman.evaluator.sweeping import Keeping, sweep
 from pointsman.evaluator.tls import server_context
+from pointsman.evaluator.volume import Volume
 from pointsman.evaluator.watermark import Watermark
-from pointsman.evaluator.writer import Keeping, Writer, micros, sweep
+from pointsman.evaluator.writer import Writer, micros
 from pointsman.fetching import Fetcher
 from pointsman.kube.client import KubeClient
 from pointsman.kube.metrics import KubeMetrics
@@ -96,16 +100,15 @@ class Settings:
     """Where gateways lie: their Envoys are found and looked at, and candidates asked through them."""
     namespaces: tuple[str, ...] = ()
     """Whose policies are followed; empty: all."""
+    erasers: tuple[str, ...] = (ERASER,)
+    """DNS names in client certificates of who may have a session deleted."""
 
 
 async def serve(
     settings: Settings, *, follow_policies: Follow | None = None, clock: Clock = system_clock
 ) -> None:
     """Run until SIGTERM or SIGINT; what was received by then is stored."""
-    disable_created_metrics()  # type: ignore[no-untyped-call]  # else each counter has a second series
-    registry = CollectorRegistry()
-    for collector in (ProcessCollector, PlatformCollector, GCCollector):
-        collector(registry=registry)
+    registry = _registry(settings)
     metrics = ProcessMetrics(registry)
     policies = Policies()
     member, replica = _membership(settings, registry, clock)
@@ -114,22 +117,15 @@ async def serve(
     writer.totals.trusted = lambda: member.trusted
     bodies = Bodies()
     captures = Captures(policies, writer.offer, writer.totals, clock, bodies)
-    api = Api(writer, policies, settings.store, registry, clock, bodies=bodies)
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    api = Api(writer, policies, settings.store, registry, clock, bodies=bodies, erasers=settings.erasers)
+    stop = _stop_signal()
     try:
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(store.close)
             writing = asyncio.create_task(writer.run())
             stack.push_async_callback(_finish, writer, writing)
             entries = AccessLogService(writer.offer, metrics)
-            await stack.enter_async_context(_access_log(entries, settings))
-            context = server_context(settings.tls) if settings.tls else None
-            # who may delete shows a certificate: without any there is no deletion but by the command
-            posts = capture_app(captures, api.deletion() if context else ())
-            await stack.enter_async_context(_http(posts, settings.capture_address, context))
-            await stack.enter_async_context(_http(api.app(), settings.http_address, None))
+            await _open_doors(stack, settings, entries, captures, api)
             kube = None
             if follow_policies is None or settings.system_namespace is not None:
                 kube = await stack.enter_async_context(
@@ -150,6 +146,7 @@ async def serve(
                 captures.run(),
                 scoring.run(),
                 offpath.run(),
+                remember(policies, writer, member),
                 _sweeping(settings, writer, policies, metrics, clock, member),
             ]
             work += _looking(settings, envoys, writer, metrics, clock, member)
@@ -160,6 +157,41 @@ async def serve(
             await _until_stopped(stop, writing, work, entries.drain)
     finally:
         log.info("evaluator has stopped")
+
+
+def _registry(settings: Settings) -> CollectorRegistry:
+    """Return where metrics are kept, with those of the process and of the store's volume."""
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # else each counter has a second series
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    if isinstance(settings.store, Path):
+        registry.register(Volume(settings.store.parent))
+    return registry
+
+
+def _stop_signal() -> asyncio.Event:
+    """Return an event that is set when we are told to stop."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _open_doors(
+    stack: contextlib.AsyncExitStack,
+    settings: Settings,
+    entries: AccessLogService,
+    captures: Captures,
+    api: Api,
+) -> None:
+    """Take in what comes, until the stack closes."""
+    await stack.enter_async_context(_access_log(entries, settings))
+    context = server_context(settings.tls) if settings.tls else None
+    # who may delete shows a certificate: without any there is no deletion but by the command
+    posts = capture_app(captures, api.deletion() if context else ())
+    await stack.enter_async_context(_http(posts, settings.capture_address, context))
+    await stack.enter_async_context(_http(api.app(), settings.http_address, None))
 
 
 def _membership(
@@ -290,6 +322,7 @@ def _scoring(  # noqa: PLR0917 - one caller, which puts everything together
         library=library,
         scorers=shelf.scorers,
         take=writer.offer,
+        behind_s=lambda: writer.behind_s,
         store=settings.store,
         registry=registry,
         clock=clock,

@@ -5,29 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from itertools import chain, repeat
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from pointsman.evaluator.evidence import ScoreRow
+from pointsman.evaluator.evidence import ScoreRow, unscored
 from pointsman.evaluator.guards import measure
+from pointsman.evaluator.intake import BATCH_ROWS, Intake
 from pointsman.evaluator.ledger import Ledger
 from pointsman.evaluator.metrics import Totals
 from pointsman.evaluator.record import AccessRecord
 from pointsman.evaluator.rows import Batch, CaptureRow, Written
 from pointsman.evaluator.store import FencedError, RefusedError, StoreError, TakenError
 from pointsman.evaluator.store.replicas import ALONE, adopt, join
-from pointsman.evaluator.store.store import series_of
 from pointsman.evaluator.totals import capture_series
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from pointsman.clock import Clock
-    from pointsman.evaluator.cases import CaseItem
-    from pointsman.evaluator.membership import Membership
+    from pointsman.evaluator.intake import Item
     from pointsman.evaluator.metrics import ProcessMetrics
     from pointsman.evaluator.policies import Policies
     from pointsman.evaluator.store import Store
@@ -38,28 +37,16 @@ T = TypeVar("T")
 
 BATCH_S: Final = 0.1
 """How long a batch is gathered; with its transaction a row is stored well within 200 ms."""
-BATCH_ROWS: Final = 2000
-QUEUE_ROWS: Final = 50_000
-"""Some minutes of requests of one Envoy: what a busy disk may delay."""
-RETRY_PAUSES_S: Final = (0.1, 0.5, 2.0, *[3.0] * 30)
-"""Between attempts of a transaction that failed; after the last its rows are dropped, and counted. A database
-may be away, or a disk full, for a minute and a half; what comes meanwhile waits in the queue."""
-ROLLOUT_KEEP_US: Final = 15 * 60 * 1_000_000
-"""How long counters of a rollout stay after its end: its last look at them must find them."""
+RETRY_PAUSES_S: Final = (0.1, 0.5, 2.0, 3.0)
+"""Between attempts of a transaction that failed; the last one again and again."""
+RETRY_S: Final = 90.0
+"""After that its rows are dropped, and counted. A database may be away, or a disk full, for as long; what
+comes meanwhile waits in the queue."""
 TRY_S: Final = 5.0
 STOP_S: Final = 3.0
 """How long a writer that is to stop goes on trying to store what it has."""
 FIRST_SYNC_S: Final = 10.0
 """How long the first rows wait for the policies' prices."""
-
-
-Item: TypeAlias = "AccessRecord | CaptureRow | ScoreRow | CaseItem"
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    item: Item
-    since: float
 
 
 class Writer:
@@ -70,12 +57,12 @@ class Writer:
         self._policies = policies
         self._metrics = metrics
         self._clock = clock
-        self._queue: deque[_Waiting] = deque()
-        self._writing: list[_Waiting] = []
+        self._intake = Intake()
         self._arrived = asyncio.Event()
         self._stop = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self.totals = Totals(store.totals())
+        self.totals.take_over(*store.estate())
         self.ledger = Ledger(store.nodes())
         self._one = asyncio.Lock()
         """Of what changes store and counters together."""
@@ -92,34 +79,35 @@ class Writer:
 
     def offer(self, item: Item) -> bool:
         """Queue an item; False (and counted) when the queue is full. Scores find room always."""
-        if len(self._queue) >= QUEUE_ROWS and not isinstance(item, ScoreRow):
+        if not self._intake.put(item):
             self._drop(item, "queue_full")
             return False
-        self._queue.append(_Waiting(item, time.monotonic()))
         self._arrived.set()
         return True
 
     @property
     def backlog_s(self) -> float:
         """Age of the oldest item that is neither stored nor dropped."""
-        oldest = self._writing[:1] or ([self._queue[0]] if self._queue else [])
-        return time.monotonic() - oldest[0].since if oldest else 0.0
+        return self._intake.age_s
+
+    @property
+    def behind_s(self) -> float:
+        """That age; infinite while the store takes nothing: what would cost money had better wait."""
+        return math.inf if self.failing else self.backlog_s
 
     def received(self) -> Iterator[AccessRecord]:
-        """Yield the requests that are neither stored nor dropped."""
-        for waiting in (*self._writing, *self._queue):
-            if isinstance(waiting.item, AccessRecord):
-                yield waiting.item
+        """Return the requests that are neither stored nor dropped."""
+        return self._intake.requests()
 
     async def run(self) -> None:
         """Write until `stop`, then what is left."""
         await self._first_sync()
-        while not (self._stop.is_set() and not self._queue):
+        while not (self._stop.is_set() and not self._intake):
             await self._woken()
-            if not self._stop.is_set() and len(self._queue) < BATCH_ROWS:
+            if not self._stop.is_set() and len(self._intake) < BATCH_ROWS:
                 await asyncio.sleep(BATCH_S)
             await self._write_next()
-            if not self._queue and not self._stop.is_set():
+            if not self._intake and not self._stop.is_set():
                 self._arrived.clear()
         self._thread.shutdown()
 
@@ -154,15 +142,16 @@ class Writer:
     async def inherit(self, dead: str, lease_s: float) -> bool:
         """Take over a dead replica's counts and what it had to score; False: it lives. `StoreError`."""
         async with self._one:
-            rows = await self.call(lambda store: adopt(store.db, store.replica, dead, lease_s))
-            if rows is not None:
-                self.totals.add({series_of(family, labels, part): n for family, labels, part, n in rows})
-        return rows is not None
+            done = await self.call(lambda store: adopt(store.db, store.replica, dead, lease_s))
+            if done:
+                self.totals.take_over(*await self.call(lambda store: store.estate()))
+        return done
 
     async def _join_anew(self) -> None:
         gone = self.totals.stored()
         await self.call(lambda store: join(store.db, store.replica))
         self.totals.lose(gone)
+        self.totals.take_over("", {})
         self._joins += 1
         log.warning("this evaluator was taken for dead and counts anew; its counts were taken over")
 
@@ -198,13 +187,13 @@ class Writer:
             log.warning("policies are not known yet: requests are counted without cost, text is refused")
 
     async def _write_next(self) -> None:
-        self._writing = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_ROWS))]
-        self._metrics.queue.set(len(self._queue))
-        if not self._writing:
+        items = self._intake.next()
+        self._metrics.queue.set(len(self._intake))
+        if not items:
             return
         batch = Batch(now_us=micros(self._clock))
-        for waiting in self._writing:
-            match waiting.item:
+        for item in items:
+            match item:
                 case CaptureRow() as capture:
                     batch.captures.append(capture)
                 case ScoreRow() as score:
@@ -217,11 +206,12 @@ class Writer:
                     batch.cases.append(case)
         async with self._one:
             await self._write(batch)
-        self._writing = []
+        self._intake.writing = []
 
     async def _write(self, batch: Batch) -> None:
         """Write a batch; try again when the store is locked or full, then row by row, then drop and count."""
-        for pause in (*RETRY_PAUSES_S, None):
+        end = time.monotonic() + RETRY_S
+        for pause in chain(RETRY_PAUSES_S, repeat(RETRY_PAUSES_S[-1])):
             try:
                 await self._take(await self._attempt(batch))
             except TakenError:
@@ -235,7 +225,7 @@ class Writer:
             except StoreError as error:
                 self._failed(error)
                 self._unsure = True
-                if pause is None or (self._stop.is_set() and not await self._last_chance()):
+                if time.monotonic() > end or (self._stop.is_set() and not await self._last_chance()):
                     break
                 if isinstance(error, FencedError):
                     await self._rejoin()
@@ -266,12 +256,15 @@ class Writer:
         If it was, its rows were duplicates when they were tried again: neither counted nor scored here.
         """
         try:
-            held, pending = await self.call(lambda store: (store.totals(), store.pending()))
+            held, pending, estate = await self.call(
+                lambda store: (store.totals(), store.pending(), store.estate())
+            )
         except StoreError as error:
             log.warning("cannot see yet what the store has counted: %s", error)
             return
         shown = self.totals.stored()
         self.totals.add({series: more for series, n in held.items() if (more := n - shown.get(series, 0))})
+        self.totals.take_over(*estate)
         self.on_stored(Written(pending=pending))
         self._unsure = False
 
@@ -312,6 +305,7 @@ class Writer:
         if self.failing:
             log.info("the store takes rows again")
             self.failing = ""
+        self._metrics.store_up.set(1)
         self._metrics.duplicates.inc(written.duplicates)
         self.totals.add(written.counts)
         now_us = micros(self._clock)
@@ -319,7 +313,7 @@ class Writer:
             self.ledger.stored(node, ends, now_us)
         for capture in written.refused:
             self.totals.note(capture_series(capture.policy, capture.half, "refused"))
-        self._writing = []
+        self._intake.writing = []
         self.on_stored(written)
 
     def _failed(self, error: Exception) -> None:
@@ -327,6 +321,7 @@ class Writer:
         if str(error) != self.failing:  # once, not at every attempt
             log.error("cannot write to the store: %s", error)
         self.failing = str(error)
+        self._metrics.store_up.set(0)
 
     def _drop(self, item: Item, because: str) -> None:
         match item:
@@ -337,61 +332,14 @@ class Writer:
                 self.on_lost(item)
             case AccessRecord():
                 self._metrics.dropped.labels("access_log", because).inc()
+                for series in unscored(item):
+                    self.totals.note(series)
             case _:
                 self._metrics.dropped.labels("case", because).inc()
 
 
 def _ignore(_: object) -> None:
     """Nobody listens."""
-
-
-@dataclass(frozen=True, slots=True)
-class Keeping:
-    """How long things are kept, in seconds."""
-
-    requests_s: int = 30 * 86_400
-    series_s: int = 86_400
-    """Counters of a policy or revision that is gone."""
-    sweep_every_s: float = 60.0
-
-    @property
-    def nodes_s(self) -> int:
-        """Counts of an Envoy that is gone, and that a session was deleted: longer than a request lasts."""
-        return max(self.requests_s, 7 * 86_400)
-
-
-async def sweep(  # noqa: PLR0917 - one caller, which puts everything together
-    writer: Writer,
-    policies: Policies,
-    keeping: Keeping,
-    metrics: ProcessMetrics,
-    clock: Clock,
-    member: Membership | None = None,
-) -> None:
-    """Delete what has been kept long enough, once; one of several replicas does it, all forget with it."""
-    now_us = micros(clock)
-    nodes_before = now_us - keeping.nodes_s * 1_000_000
-    writer.ledger.expire(nodes_before)
-    if member is not None and not member.leads:
-        known = writer.totals.stored()
-        held = await writer.call(lambda store: store.totals())
-        writer.totals.drop([series for series in known if series not in held])  # dropped by who leads
-        return
-    retention: Mapping[str, int] = dict(policies.retention)
-    texts = await writer.call(lambda store: store.sweep_texts(now_us, retention))
-    rows_before = now_us - keeping.requests_s * 1_000_000
-    rows = await writer.call(lambda store: store.sweep_requests(rows_before, nodes_before))
-    metrics.swept.labels("text").inc(texts)
-    metrics.swept.labels("request").inc(rows)
-    if policies.synced.is_set():
-        alive = policies.alive
-        keep_us = keeping.series_s * 1_000_000
-        writer.totals.drop(await writer.call(lambda store: store.drop_series(alive, now_us, keep_us)))
-        live = frozenset((policy, rollout.id) for policy, rollout in policies.live.items())
-        ended = policies.ended
-        writer.totals.drop(
-            await writer.call(lambda store: store.drop_rollouts(live, ended, now_us, ROLLOUT_KEEP_US))
-        )
 
 
 def micros(clock: Clock) -> int:

@@ -88,10 +88,10 @@ def container(gateway: RoutingGateway, where: Installation) -> Manifest:
         # no shared memory, no file system to write to: a new pod takes over, never a hot restart
         "args": [*(word for option in options.items() for word in option), "--disable-hot-restart"],
         "env": [_POD_NAME],
+        # those of listeners are not named: they come and go, and no Envoy is restarted for it
         "ports": [
             {"name": install.PORT_STATS, "containerPort": install.ENVOY_STATS, "protocol": "TCP"},
             {"name": install.PORT_SHADOW, "containerPort": install.ENVOY_SHADOW, "protocol": "TCP"},
-            *({"containerPort": port, "protocol": "TCP"} for port in listener_ports(spec)),
         ],
         "resources": resources(spec.resources, _RESOURCES),
         "securityContext": CONTAINER_SECURITY,
@@ -112,11 +112,6 @@ def volumes(certificate: str) -> list[Manifest]:
         {"name": _CONFIG["name"], "emptyDir": {"sizeLimit": "16Mi"}},
         {"name": _TLS["name"], "secret": {"secretName": certificate, "defaultMode": 0o440}},
     ]
-
-
-def listener_ports(spec: RoutingGatewaySpec) -> list[int]:
-    """Return the port in the pod of each listener, in the order of the spec."""
-    return [install.ENVOY_FIRST_PORT + place for place in range(len(spec.listeners))]
 
 
 def workers(spec: RoutingGatewaySpec) -> int:

@@ -14,3 +14,5 @@ class Installation:
     """Of our own parts: writes Envoy's bootstrap."""
     envoy_image: str
     """With bash, which starts Envoy and drains it."""
+    pull_secrets: tuple[str, ...] = ()
+    """Names of Secrets with which these images are pulled."""

@@ -18,6 +18,7 @@ from pointsman.workloads.manifest import (
     metadata,
     owner_of,
     placement,
+    pull_secrets,
     scaled,
     selector,
     service_account,
@@ -66,6 +67,7 @@ def _deployment(gateway: RoutingGateway, where: Installation) -> Manifest:
         "volumes": envoy.volumes(certificate(gateway.metadata.name)),
         **spread(_selector(gateway)),
         **placement(spec.placement),
+        **pull_secrets(where.pull_secrets, spec.image_pull_secrets),
     }
     template = {
         "metadata": {
@@ -106,8 +108,8 @@ def _service(gateway: RoutingGateway, where: Installation) -> Manifest:
         meta["annotations"] = dict(spec.service.annotations)
     kind = (spec.service.type if spec.service else None) or "ClusterIP"
     ports = [
-        {"name": listener.name, "port": listener.port, "targetPort": target, "protocol": "TCP"}
-        for listener, target in zip(spec.listeners, envoy.listener_ports(spec), strict=True)
+        {"name": listener.name, "port": listener.port, "targetPort": at.port, "protocol": "TCP"}
+        for listener, at in zip(spec.listeners, gateway.bound(), strict=True)
     ]
     return _service_of(meta, {"type": kind, "selector": _selector(gateway), "ports": ports})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pointsman.api.conditions import condition, find, named, set_condition, summarize
+from pointsman.api.conditions import condition, find, named, set_condition, summed_up
 from pointsman.api.gateway_conditions import (
     GATEWAY_REASONS,
     AvailableReason,
@@ -45,12 +45,12 @@ def next_status(seen: Seen, now: datetime) -> RoutingGatewayStatus:
     conditions = list(seen.status.conditions)
     for reason, words in (seen.accepted, seen.certified, available(seen, now)):
         conditions = set_condition(conditions, condition(reason, words, seen.generation, now), now)
-    ready = summarize(conditions, seen.generation, now, GATEWAY_REASONS)
     counted = (seen.deployment or {}).get("status") or {}
     return RoutingGatewayStatus(
         observed_generation=seen.generation,
-        conditions=set_condition(conditions, ready, now),
+        conditions=summed_up(conditions, seen.generation, now, GATEWAY_REASONS),
         address=seen.address,
+        listeners=seen.status.listeners,
         replicas=wanted(seen.deployment),
         ready_replicas=int(counted.get("readyReplicas", 0)),
         policies=seen.policies,

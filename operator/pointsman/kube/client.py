@@ -313,7 +313,7 @@ class KubeClient:
         limits: aiohttp.ClientTimeout,
         body: Object | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send one request, counted and timed up to its headers; the connection goes back on leaving."""
+        """Send one request, counted and timed up to its headers; on leaving, `_let_go`."""
         headers = {"Accept": "application/json"}
         if body is not None:
             patch = APPLY_PATCH if verb == "apply" else MERGE_PATCH
@@ -340,8 +340,18 @@ class KubeClient:
         try:
             yield response
         finally:
-            # an unfinished body (a watch that we leave) closes the connection; a read one gives it back
-            response.close() if not response.content.at_eof() else response.release()
+            _let_go(response)
+
+
+def _let_go(response: aiohttp.ClientResponse) -> None:
+    """Give back the connection of an answer that was read; end that of a watch at once."""
+    connection = response.connection
+    if connection is not None and connection.transport is not None and not response.content.at_eof():
+        # TLS would wait in the background, half a minute, for the goodbye of a server that hangs
+        connection.transport.abort()
+        response.close()
+    else:
+        response.release()
 
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

@@ -1,4 +1,9 @@
-"""A cache of one resource, kept true by list and watch; it outlives the API server's restarts."""
+"""A cache of one resource, kept true by list and watch; it outlives the API server's restarts.
+
+A watch goes on only after one whose time was over. After any other end everything is listed: the API server
+may have come back with an older state (etcd restored from a snapshot). Its resourceVersions are then smaller
+than ours, and a watch from ours would wait, silent, until they have caught up.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +33,8 @@ BACKOFF_S: Final = (0.1, 5.0)
 """Bounds of the pause after a failure; small, because traffic waits for what we miss."""
 WATCH_LEAST_S: Final = 1.0
 """A watch that ends sooner counts as a failure: a server that is going down ends them at once."""
+EARLY_S: Final = 1.0
+"""A watch that ends so much before its time was cut short: by a server that goes down, at the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +110,7 @@ class Informer:
                         await self._relist()
                     await self._watch()
                 except KubeError as error:
+                    self._version = None
                     self._failed(error)
                 else:
                     if time.monotonic() - started > WATCH_LEAST_S:
@@ -126,8 +134,8 @@ class Informer:
         self.synced.set()
 
     async def _watch(self) -> None:
-        """Apply changes until the server ends the watch; after `Gone` a list follows."""
-        ends = self._client.metrics.watch_ends
+        """Apply changes until the server ends the watch; unless that was in its time, a list follows."""
+        ends, started = self._client.metrics.watch_ends, time.monotonic()
         try:
             events = self._client.watch(
                 self._resource,
@@ -141,13 +149,14 @@ class Informer:
                     self._apply(event)
                     self._heard()
         except Gone:
-            self._version = None
             ends.labels(self._resource.label, "gone").inc()
             raise
         except KubeError:
             ends.labels(self._resource.label, "error").inc()
             raise
         ends.labels(self._resource.label, "server").inc()
+        if time.monotonic() - started < self._watch_s - EARLY_S:
+            self._version = None
 
     def _apply(self, event: WatchEvent) -> None:
         self._version = event.object["metadata"]["resourceVersion"]
@@ -163,7 +172,7 @@ class Informer:
                 return
             self._count(-1)
         else:
-            if old is not None and _version(old) == _version(new):
+            if old == new:  # not by its version: after a restore another content can have the same
                 return
             self._objects[key] = new
             self._count(0 if old else 1)
@@ -201,7 +210,3 @@ def informers(
         Informer(client, resource, namespace=namespace, on_change=on_change)
         for namespace in namespaces or (None,)
     )
-
-
-def _version(obj: Object) -> str:
-    return str(obj["metadata"].get("resourceVersion", ""))

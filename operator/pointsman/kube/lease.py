@@ -14,6 +14,7 @@ import random
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from pointsman.clock import system_clock
@@ -60,7 +61,7 @@ class Terms:
 
 
 class LostError(Exception):
-    """Another process holds the Lease."""
+    """Another process holds the Lease, or the API server has forgotten that we do."""
 
 
 class Election:
@@ -75,8 +76,13 @@ class Election:
         self._lease: Object | None = None
         self._seen_at = 0.0
         self._renewed_at = float("-inf")
+        self._written = ""
+        """The last renewTime of ours that the API server took."""
+        self._led_by_another = False
         self._told = ""
         self.leading = asyncio.Event()
+        self.went_back = False
+        """Whether the API server came back with an older state than we wrote: etcd was restored."""
 
     @property
     def holder(self) -> str:
@@ -148,7 +154,9 @@ class Election:
 
     def _wait_s(self) -> float:
         """Return the seconds until the Lease may be taken."""
-        if self.holder in {"", self._terms.identity}:
+        # Our own name is that of a run before us; but once another was seen to lead, an older state has come
+        # back, and that one may lead still.
+        if not self.holder or (self.holder == self._terms.identity and not self._led_by_another):
             return 0.0
         # what its holder promised counts, not what we would
         promised = float(self._spec.get("leaseDurationSeconds") or self._terms.duration_s)
@@ -158,6 +166,7 @@ class Election:
         if self._lease is None or _version(lease) != _version(self._lease):
             self._seen_at = self._monotonic()
         self._lease, self._told = lease, ""
+        self._led_by_another |= self.holder not in {"", self._terms.identity}
 
     # -- leading ---------------------------------------------------------------------------------------------
 
@@ -168,8 +177,8 @@ class Election:
             try:
                 async with asyncio.timeout(min(self._terms.call_s, max(0.0, self._left_s()))):
                     await self._renew()
-            except LostError:
-                log.warning("%s holds the Lease now", self.holder)
+            except LostError as error:
+                log.warning("%s", error)
                 return
             except (KubeError, TimeoutError) as error:
                 self._failed(error)
@@ -182,11 +191,24 @@ class Election:
         try:
             await self._take()
         except (Conflict, NotFound):
-            # an answer that was lost, somebody's label, or another leader
+            # an answer that was lost, somebody's label, another leader, or an older state
             await self._look()
+            if self._is_older():
+                self.went_back = True
+                words = "the API server has an older state than we wrote: all that we know of it is void"
+                raise LostError(words) from None
             if self.holder != self._terms.identity:
-                raise LostError from None
+                raise LostError(f"{self.holder} holds the Lease now") from None
             await self._take()
+
+    def _is_older(self) -> bool:
+        """Tell whether the Lease that is there is from before our last renewal."""
+        if self._lease is None:
+            return True  # nobody deletes a Lease: it was made after the snapshot
+        if self.holder != self._terms.identity:
+            return False
+        renewed = str(self._spec.get("renewTime") or "")
+        return not renewed or datetime.fromisoformat(renewed) < datetime.fromisoformat(self._written)
 
     async def _take(self) -> None:
         """Write ourselves into the Lease, on the version that we know. `KubeError`."""
@@ -209,7 +231,7 @@ class Election:
         else:
             written = await self._client.replace(LEASES, self._lease | {"spec": spec})
         self._see(written)
-        self._renewed_at = sent_at
+        self._renewed_at, self._written = sent_at, now
 
     @property
     def _spec(self) -> dict[str, Any]:

@@ -101,15 +101,25 @@ TOOLS: Final = {
         _module("coredns", "github.com/coredns/coredns", ""),
         _module("metrics-server", "sigs.k8s.io/metrics-server", "/cmd/metrics-server"),
         _module("argocd", "github.com/argoproj/argo-cd/v3", "/cmd", "about five minutes"),
+        _module("flagger", "github.com/fluxcd/flagger", "/cmd/flagger"),
+        Tool(
+            "rollouts-controller",
+            "argo-rollouts",
+            "github.com/argoproj/argo-rollouts",
+            "github.com/argoproj/argo-rollouts/cmd/rollouts-controller",
+            minutes="about three minutes",
+        ),
     )
 }
 PLANE: Final = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
-TESTS: Final = (*PLANE, "prometheus", "kwok", "helm")
+TESTS: Final = (*PLANE, "prometheus", "kwok", "helm", "kubectl")
 """What the tests without a real node need."""
-NODE: Final = ("kubelet", "kube-proxy", "kubectl", "coredns")
+NODE: Final = ("kubelet", "kube-proxy", "coredns")
 """What a real node needs besides."""
 EXTRA: Final = ("metrics-server", "argocd")
 """Built only for whoever asks for it by name."""
+PEERS: Final = ("flagger", "rollouts-controller")
+"""Whom a bench runs beside us; nothing else needs them."""
 
 
 BROWSER: Final = "chromium"

@@ -42,6 +42,8 @@ class Outcome:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     error: str = ""
+    request_id: str = ""
+    """As the entry named it: tiers and access logs know it by this id. "" without an answer."""
 
     @property
     def seconds(self) -> float:
@@ -142,6 +144,7 @@ async def send(session: aiohttp.ClientSession, target: Target, prompt: Prompt, s
                 text=text,
                 prompt_tokens=usage.get("prompt_tokens", 0),
                 completion_tokens=usage.get("completion_tokens", 0),
+                request_id=response.headers.get(Header.REQUEST_ID.value, ""),
             )
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         return Outcome(

@@ -115,7 +115,8 @@ class _Ours:
     certificates: dict[str, Pair]
 
     def operator(self, at: _Addresses) -> Server:
-        # The lab has one operator at a time: after a kill it need not wait for its own Lease to expire.
+        # The lab has one operator at a time: after a kill it need not wait for its own Lease to expire, and a
+        # busy machine need not end it.
         arguments = [
             "--xds-url",
             f"http://{at.xds}",
@@ -123,6 +124,8 @@ class _Ours:
             at.operator,
             "--lease-identity",
             "lab",
+            "--lease-duration",
+            "60s",
         ]
         return self._server("operator", at.operator, arguments)
 

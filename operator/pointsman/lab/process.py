@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
+import functools
 import os
 import random
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -201,21 +204,31 @@ _handed_out: set[int] = set()
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that is free now and was not handed out before by this process.
+    """Return a TCP port of 127.0.0.1 that is free now and was not handed out before, as long as we live.
 
     It lies outside the range for outgoing connections: a part that restarts would else lose its port to one,
     and a client that retries a dead port could connect to itself.
     """
     low, high = (int(n) for n in Path("/proc/sys/net/ipv4/ip_local_port_range").read_text("ascii").split())
     pool = [port for port in range(10000, 65536) if not low <= port <= high]
+    reservations = _reservations()
     for port in random.sample(pool, len(pool)):
         if port in _handed_out:
             continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((LOCALHOST, port))
+            # others that choose one before this one is bound leave it alone
+            fcntl.lockf(reservations, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
             _handed_out.add(port)
             return port
     raise LabError("no free TCP port on 127.0.0.1; end what listens there")
+
+
+@functools.cache
+def _reservations() -> int:
+    """Return a file that all processes share; byte n is locked for port n until its process ends, however."""
+    path = Path(tempfile.gettempdir()) / f"pointsman-ports-{os.getuid()}"
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
 
 def free_ports(count: int) -> list[int]:

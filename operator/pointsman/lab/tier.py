@@ -193,7 +193,13 @@ class Tier:
         return {key: value for key, value in asdict(self._faults).items() if not key.startswith("_")}
 
     async def _get_ledger(self, request: web.Request) -> web.Response:
-        return web.json_response(self._ledger.shown(with_entries="count" not in request.query))
+        after = request.query.get("after", "0")
+        if not after.isdecimal():
+            return web.json_response(
+                replay.error(400, "after: say how many entries to leave out"), status=400
+            )
+        shown = self._ledger.shown(with_entries="count" not in request.query, after=int(after))
+        return web.json_response(shown)
 
     async def _delete_ledger(self, _: web.Request) -> web.Response:
         self._ledger.clear()

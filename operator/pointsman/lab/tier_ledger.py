@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any, Final, Self
 
 from pointsman.contract import SHADOW_ID_PREFIX, Header
@@ -51,13 +52,14 @@ class Ledger:
         self._by_status.clear()
         self._shadow = 0
 
-    def shown(self, *, with_entries: bool) -> dict[str, Any]:
-        """Return it as JSON values: counts of all, and the entries, oldest first."""
+    def shown(self, *, with_entries: bool, after: int = 0) -> dict[str, Any]:
+        """Return it as JSON values: counts of all, and the entries after the first `after`, in order."""
         shown: dict[str, Any] = {
             "count": self._by_status.total(),
             "shadow": self._shadow,
             "byStatus": {str(status): count for status, count in sorted(self._by_status.items())},
         }
         if with_entries:
-            shown["entries"] = [asdict(entry) for entry in self._entries]
+            gone = self._by_status.total() - len(self._entries)
+            shown["entries"] = [asdict(entry) for entry in islice(self._entries, max(0, after - gone), None)]
         return shown

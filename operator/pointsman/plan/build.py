@@ -13,6 +13,7 @@ from pointsman.api.v1alpha1.status import TrafficShare
 from pointsman.contract import ALWAYS_STRONG
 from pointsman.plan.arms import PlanError, always_strong_arm, revision_arm
 from pointsman.plan.fleet import host_refusal, is_allowed
+from pointsman.plan.memory import Memory
 from pointsman.plan.types import ArmPlan, CapturePlan, Finding, GatewayPlan, PolicyPlan, StickyPlan
 
 if TYPE_CHECKING:
@@ -66,13 +67,17 @@ def build(
     revisions: Mapping[str, RoutingPolicyRevision],
     last: Mapping[str, PolicyPlan],
     fleet: Fleet | None = None,
+    memory: Memory | None = None,
 ) -> BuildResult:
     """Return every gateway's plan.
 
     `revisions` is keyed by `namespace/name`; `last` holds the policies' plans as last built, by policy key:
     what goes on being served where the traffic in force cannot be planned now. Without `fleet` a gateway is
-    whatever policies name, and takes all of them. Never raises for what a policy holds.
+    whatever policies name, and takes all of them. With `memory`, what did not change is not planned anew.
+    Never raises for what a policy holds.
     """
+    memory = Memory() if memory is None else memory
+    memory.keep(frozenset(policy.key for policy in policies))
     fronts = fleet.fronts() if fleet is not None else {}
     served: dict[str, list[PolicyPlan]] = {name: [] for name in fronts}
     findings: list[Finding] = []
@@ -90,7 +95,7 @@ def build(
         rules = _Rules(gateway)
         if fleet is not None:
             rules = _Rules(gateway, fleet.namespace, fleet.tier_hosts(gateway))
-        plan, finding = _plan_or_last(policy, revisions, last.get(policy.key), rules)
+        plan, finding = _plan_or_last(policy, revisions, last.get(policy.key), rules, memory)
         if finding is not None:
             findings.append(finding)
         if plan is None:
@@ -138,13 +143,14 @@ def _plan_or_last(
     revisions: Mapping[str, RoutingPolicyRevision],
     last: PolicyPlan | None,
     rules: _Rules,
+    memory: Memory,
 ) -> tuple[PolicyPlan | None, Finding | None]:
     """Return the plan to serve: the last one, or all to strong, where the one in force cannot be made.
 
     Whatever it is, nothing in it leads to a host that is not allowed.
     """
     try:
-        return _plan(policy, revisions, rules)
+        return memory.plan(policy, revisions, rules, _plan)
     except _RevisionGoneError as error:
         finding = Finding(policy.key, ProgrammedReason.REVISION_NOT_FOUND, str(error))
     except _HostForbiddenError as error:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from pointsman import install
 from pointsman.api.conditions import AcceptedReason
 from pointsman.plan.types import CertificateName, Finding, FrontPlan, ListenerPlan
 
@@ -102,17 +101,17 @@ def fleet_of(gateways: Iterable[RoutingGateway]) -> Fleet | None:
 
 
 def front(gateway: RoutingGateway) -> FrontPlan:
-    """Return what a gateway's Envoys bind; listener i is at `ENVOY_FIRST_PORT` + i."""
+    """Return what a gateway's Envoys bind."""
     namespace = gateway.metadata.namespace
     listeners = tuple(
         ListenerPlan(
             listener.name,
-            install.ENVOY_FIRST_PORT + place,
+            at.port,
             tuple(CertificateName(namespace, ref.name) for ref in listener.tls.certificate_refs)
             if listener.tls is not None
             else (),
         )
-        for place, listener in enumerate(gateway.spec.listeners)
+        for listener, at in zip(gateway.spec.listeners, gateway.bound(), strict=True)
     )
     limits = gateway.spec.limits
     return FrontPlan(listeners, in_bytes((limits.body if limits else None) or _BODY_LIMIT))

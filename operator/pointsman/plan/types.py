@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from typing import Any
 
@@ -20,6 +20,14 @@ def digest(value: Any) -> str:
 def _digest_of(plan: TierPlan | TritonPlan) -> str:
     """Remember the names of tiers and Tritons: a translation asks for each of them dozens of times."""
     return digest(plan)
+
+
+def _hash_once(plan: Any) -> int:
+    """Hash a plan of any depth by its fields, and remember it: plans are keys of all that is made of them."""
+    known: int | None = plan.__dict__.get("_hash")
+    if known is None:
+        known = plan.__dict__["_hash"] = hash(tuple(getattr(plan, each.name) for each in fields(plan)))
+    return known
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +65,11 @@ class SecretName:
         return f"{self.namespace}/{self.name}/{self.key}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TierPlan:
     """A tier as one arm serves it."""
+
+    __hash__ = _hash_once
 
     name: str
     endpoints: tuple[Endpoint, ...]
@@ -133,9 +143,11 @@ class StickyPlan:
     """Request header whose value is the key; where it is unset or missing, the conversation is."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PolicyPlan:
     """One policy as Envoy shall serve it."""
+
+    __hash__ = _hash_once
 
     namespace: str
     name: str

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pointsman import install
 from pointsman.pools.models import KEY
-from pointsman.workloads.manifest import CONTAINER_SECURITY, POD_SECURITY, SECRET_MODE, placement, spread
+from pointsman.workloads.manifest import (
+    CONTAINER_SECURITY,
+    POD_SECURITY,
+    SECRET_MODE,
+    placement,
+    pull_secrets,
+    spread,
+)
 
 if TYPE_CHECKING:
     from pointsman.api.v1alpha1.pods import Resources
@@ -38,6 +45,8 @@ class Images:
 
     pointsman: str
     triton: str
+    pull_secrets: tuple[str, ...] = ()
+    """Names of Secrets with which they are pulled."""
 
 
 def pod_template(pool: TritonPool, images: Images, selector: dict[str, str]) -> Manifest:
@@ -53,6 +62,7 @@ def pod_template(pool: TritonPool, images: Images, selector: dict[str, str]) -> 
         "volumes": _volumes(pool),
         **spread(selector),
         **placement(pool.spec.placement),
+        **pull_secrets(images.pull_secrets, pool.spec.image_pull_secrets),
     }
 
 

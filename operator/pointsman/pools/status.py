@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pointsman import install
-from pointsman.api.conditions import condition, find, set_condition
+from pointsman.api.conditions import condition, find, set_condition, with_stalled
 from pointsman.api.pool_conditions import (
+    POOL_REASONS,
     PoolAcceptedReason,
     PoolAvailableReason,
     PoolConditionType,
@@ -53,7 +54,7 @@ def next_status(seen: Seen, now: datetime) -> TritonPoolStatus:
     cause = next((found for found in causes if found[0].status != "True"), _whole(seen))
     told = condition(*cause, seen.generation, now)
     ready = told.model_copy(update={"type": PoolConditionType.READY.value})
-    conditions = set_condition(conditions, ready, now)
+    conditions = with_stalled(set_condition(conditions, ready, now), seen.generation, now, POOL_REASONS)
     return TritonPoolStatus(
         observed_generation=seen.generation,
         conditions=conditions,

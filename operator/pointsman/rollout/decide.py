@@ -10,6 +10,7 @@ from pointsman.rollout.decision import REASONS, Action, Decision, implied, prese
 from pointsman.rollout.moments import unix
 from pointsman.rollout.progress import look_at
 from pointsman.rollout.record import recording
+from pointsman.rollout.remembered import remembered
 from pointsman.rollout.resting import resting
 from pointsman.rollout.underway import under_way
 
@@ -29,7 +30,7 @@ def decide(o: Observation, now: datetime) -> Decision:
     if o.policy.metadata.deletion_timestamp is not None:
         held = REASONS.PROMOTED if o.promoted else REASONS.WAITING_FOR_CLASSIFIER
         return Decision(Action.NOTHING, held, "the policy is being deleted")
-    decision = _of_people(o, now)
+    decision = remembered(o, now) or _of_people(o, now)
     if decision is None:
         decision = under_way(o, o.live, now) if o.live is not None else resting(o, now)
     if decision.record is None:

@@ -109,6 +109,20 @@ class ArmCoverage(NamedTuple):
     unscored: int = 0
 
 
+class Ended(NamedTuple):
+    """How an attempt ended, as the evaluator saw it in the policy's status then."""
+
+    uid: str
+    """The policy's: one of the same name that was made anew is another."""
+    revision: str
+    rollout: str
+    """Its id; "": none was under way."""
+    attempt: int
+    outcome: str
+    at_s: float
+    """Unix time, by the clock of the operator that ended it."""
+
+
 class Trouble(StrEnum):
     """Why there is no evidence. None of them is good news, and none is bad news."""
 
@@ -169,3 +183,5 @@ class Evidence:
     """Of the stable revision since it began to serve, and what the same tokens cost at the last tier."""
     baseline_cost_usd: float = 0.0
     priced_requests: int = 0
+    ended: tuple[Ended, ...] = ()
+    """The last end of each of the policy's revisions; holds whatever the trouble with the counts is."""

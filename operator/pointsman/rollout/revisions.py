@@ -92,9 +92,15 @@ def owner_uid(metadata: Mapping[str, Any]) -> str:
 
 
 def _resolved_tier(tier: Tier) -> Tier:
+    idle, total = _timeouts(tier)
+    return tier.model_copy(update={"timeouts": TierTimeouts(idle=idle, total=total)})
+
+
+def _timeouts(tier: Tier) -> tuple[str, str]:
+    """Return a tier's idle and total time-out; one that is not given yields to the other: idle <= total."""
     given = tier.timeouts or TierTimeouts()
-    timeouts = TierTimeouts(idle=given.idle or DEFAULT_IDLE, total=given.total or DEFAULT_TOTAL)
-    return tier.model_copy(update={"timeouts": timeouts})
+    idle = given.idle or min(DEFAULT_IDLE, given.total or DEFAULT_IDLE, key=seconds)
+    return idle, given.total or max(DEFAULT_TOTAL, idle, key=seconds)
 
 
 def _resolved_strategy(strategy: Strategy) -> Strategy:
@@ -110,13 +116,13 @@ def _milliseconds(duration: str) -> int:
 
 
 def _decisive_tier(tier: Tier) -> dict[str, Any]:
-    timeouts = tier.timeouts or TierTimeouts()
+    idle, total = _timeouts(tier)
     return {
         "name": tier.name,
         "endpoints": [endpoint.url for endpoint in tier.endpoints],
         "model": tier.model,
-        "idleMs": _milliseconds(timeouts.idle or DEFAULT_IDLE),
-        "totalMs": _milliseconds(timeouts.total or DEFAULT_TOTAL),
+        "idleMs": _milliseconds(idle),
+        "totalMs": _milliseconds(total),
     }
 
 

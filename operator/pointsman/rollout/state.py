@@ -9,7 +9,7 @@ from pointsman.api.conditions import (
     ProgrammedReason,
     condition,
     set_condition,
-    summarize,
+    summed_up,
 )
 from pointsman.rollout.placing import place_in_force
 from pointsman.rollout.readiness import readiness
@@ -93,4 +93,4 @@ def _conditions(
     conditions = old
     for reason, message in found:
         conditions = set_condition(conditions, condition(reason, message, generation, now), now)
-    return set_condition(conditions, summarize(conditions, generation, now), now)
+    return summed_up(conditions, generation, now)

@@ -35,9 +35,9 @@ LOOK_S: Final = 5.0
 def under_way(o: Observation, live: RolloutStatus, now: datetime) -> Decision:  # noqa: PLR0911 - guard clauses
     """Return the next step of a live rollout."""
     if live.candidate != o.desired:
-        return _superseded(o, live, f"the spec asks for {o.desired} now", now)
+        return superseded(o, live, f"the spec asks for {o.desired} now", now)
     if o.settings.mode == "Observe" and any(step.weight_permille for step in live.steps):
-        return _superseded(o, live, "spec.rollout.mode is Observe now", now)
+        return superseded(o, live, "spec.rollout.mode is Observe now", now)
     freezing = frozen(o)
     if freezing is not None:
         return freezing
@@ -57,7 +57,7 @@ def under_way(o: Observation, live: RolloutStatus, now: datetime) -> Decision:  
     return Decision(action, found.reason, found.message, wait, found.status)
 
 
-def _superseded(o: Observation, live: RolloutStatus, because: str, now: datetime) -> Decision:
+def superseded(o: Observation, live: RolloutStatus, because: str, now: datetime) -> Decision:
     """End the rollout and begin the next one, if it can be: one write, and the incumbent serves."""
     over = supersede(o.status, live, because, now)
     message = f"{live.candidate} is superseded: {because}"

@@ -9,9 +9,9 @@ from pointsman.api.v1alpha1.meta import API_VERSION
 from pointsman.kube.resources import AUTOSCALERS, DEPLOYMENTS, DISRUPTION_BUDGETS, SERVICE_ACCOUNTS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from pointsman.api.v1alpha1.pods import Placement, Replicas, Resources
+    from pointsman.api.v1alpha1.pods import Placement, PullSecret, Replicas, Resources
 
 Manifest = dict[str, Any]
 
@@ -142,6 +142,12 @@ def placement(where: Placement | None) -> Manifest:
     if where.tolerations:
         found["tolerations"] = [toleration.to_kube() for toleration in where.tolerations]
     return found
+
+
+def pull_secrets(own: Iterable[str], named: Iterable[PullSecret]) -> Manifest:
+    """Return a pod's imagePullSecrets, where there are any: the operator's `own`, then the object's."""
+    names = dict.fromkeys([*own, *(secret.name for secret in named)])
+    return {"imagePullSecrets": [{"name": name} for name in names]} if names else {}
 
 
 def resources(wanted: Resources | None, default: Manifest) -> Manifest:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pointsman.plan.types import GatewayPlan
 from pointsman.xds.marks import marked
 from pointsman.xds.snapshot import Snapshot, Versioner, snapshot
-from pointsman.xds.translate import certificate, names, secret, secret_names, translate
+from pointsman.xds.translate import certificate, names, parts, secret, secret_names, translate
 from pointsman.xds.types import CLUSTER, LISTENER, ROUTE, SECRET
 
 if TYPE_CHECKING:
@@ -44,14 +44,14 @@ class Compiler:
         policies = tuple(plans[key] for key in sorted(plans))
         front = self._front_of(self._gateway)
         shown = front.usable() if front is not None else None
-        messages = translate(GatewayPlan(self._gateway, policies, shown), self._options)
+        messages, routings = parts(GatewayPlan(self._gateway, policies, shown), self._options)
         keys = {name for policy in policies for name in secret_names(policy)}
         messages[SECRET] = {name.resource: secret(name, self._key_of(name)) for name in keys}
         if front is not None and shown is not None:
             for name in {name for listener in shown.listeners for name in listener.certificates}:
                 pair = front.pairs[name]
                 messages[SECRET][name.resource] = certificate(name, pair.chain, pair.key)
-        whole = self._versioner.pack(messages)
+        whole = self._versioner.pack(messages, routings)
         routes = {
             # Marks change with every plan: only what changes with it anyway bears them.
             name: replace(route, version=marked(route.version, policies)) if name == names.ENTRY else route

@@ -6,11 +6,11 @@ import logging
 import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pointsman.xds.delta import DeltaStream, Timing
-from pointsman.xds.marks import plans_in
-from pointsman.xds.quarantine import Quarantine, form
+from pointsman.xds.marks import plan_digest, plans_in
+from pointsman.xds.quarantine import Quarantine, same
 from pointsman.xds.snapshot import inconsistencies
 from pointsman.xds.translate.names import is_front
 from pointsman.xds.types import ROUTE, SECRET, SHORT
@@ -71,6 +71,8 @@ class Gateway:
         self._number = -1
         self._versions: OrderedDict[str, int] = OrderedDict()
         self._waiting: deque[float] = deque(maxlen=1000)
+        self._told: dict[str, tuple[tuple[object, ...], dict[str, Any]]] = {}
+        """Of each policy: what its entry was made of, and the entry."""
 
     # -- what is wanted --------------------------------------------------------------------------------------
 
@@ -234,6 +236,35 @@ class Gateway:
 
     # -- what is so ------------------------------------------------------------------------------------------
 
+    def told(self) -> dict[str, dict[str, Any]]:
+        """Return what `/v1/state` says of each policy; the same object while nothing of it changes."""
+        mood = bool(self.envoys), any(envoy.established for envoy in self.envoys), self._odd_error()
+        made = {}
+        for key, plan in self.desired.items():
+            good, held = self._quarantine.good.get(key), self._quarantine.held.get(key)
+            of = plan, good, held.message if held is not None else None, mood
+            known = self._told.get(key)
+            # by identity first: plans that did not change are the same objects
+            made[key] = known if known is not None and known[0] == of else (of, self._entry(plan))
+        self._told = made
+        return {key: entry for key, (_, entry) in made.items()}
+
+    def _entry(self, plan: PolicyPlan) -> dict[str, Any]:
+        programmed, reason, message = self.programmed(plan.key)
+        return {
+            "generation": plan.generation,
+            "plan": plan_digest(plan),
+            "programmed": programmed,
+            "reason": reason,
+            "message": message,
+            "traffic": [
+                {"revision": arm.revision, "weightPermille": arm.weight_permille} for arm in plan.arms
+            ],
+        }
+
+    def _odd_error(self) -> str:
+        return next((envoy.error for envoy in self.envoys if envoy.odd), "")
+
     def programmed(self, key: str) -> tuple[bool, str, str]:
         """Return whether the Envoys have a policy's present plan, and the reason and words for it."""
         held = self._quarantine.held.get(key)
@@ -245,10 +276,10 @@ class Gateway:
                 "NoEnvoy",
                 f"no Envoy of gateway {self.name} is connected; start one with node.cluster {self.name}",
             )
-        error = next((envoy.error for envoy in self.envoys if envoy.odd), "")
+        error = self._odd_error()
         good, wanted = self._quarantine.good.get(key), self.desired.get(key)
         served = any(envoy.established for envoy in self.envoys)
-        if wanted and good and form(good) == form(wanted) and served and not error:
+        if wanted and same(good, wanted) and served and not error:
             return True, "Acknowledged", ""
         return False, "Pending", error or "Envoy has yet to acknowledge it"
 

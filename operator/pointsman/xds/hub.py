@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pointsman.xds.compile import Compiler
 from pointsman.xds.gateway import Gateway
-from pointsman.xds.marks import plan_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -116,19 +115,7 @@ class Hub:
         return {
             name: {
                 "envoys": len(gateway.envoys),
-                "policies": {key: _policy(gateway, plan) for key, plan in gateway.desired.items()},
+                "policies": gateway.told(),
             }
             for name, gateway in sorted(self._gateways.items())
         }
-
-
-def _policy(gateway: Gateway, plan: PolicyPlan) -> dict[str, Any]:
-    programmed, reason, message = gateway.programmed(plan.key)
-    return {
-        "generation": plan.generation,
-        "plan": plan_digest(plan),
-        "programmed": programmed,
-        "reason": reason,
-        "message": message,
-        "traffic": [{"revision": arm.revision, "weightPermille": arm.weight_permille} for arm in plan.arms],
-    }

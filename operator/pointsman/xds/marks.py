@@ -46,7 +46,7 @@ def _mark(plan: PolicyPlan) -> bytes:
     return bytes.fromhex(plan_digest(plan))[:_SIZE]
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=16_384)
 def plan_digest(plan: PolicyPlan) -> str:
     """Return the plan's content name; generations that differ in nothing that is served share it."""
     return digest(form(plan))

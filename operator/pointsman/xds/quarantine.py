@@ -33,6 +33,13 @@ def form(plan: PolicyPlan) -> PolicyPlan:
     return replace(plan, generation=0)
 
 
+def same(one: PolicyPlan | None, other: PolicyPlan | None) -> bool:
+    """Tell whether Envoy would see no difference."""
+    if one is other:
+        return True
+    return one is not None and other is not None and form(one) == form(other)
+
+
 class Quarantine:
     """One gateway's. After every call look at `number`: when it has changed, publish `target`."""
 
@@ -162,8 +169,7 @@ class Quarantine:
                 target[key] = wish
         self._trial = trial
         before, self.target = self.target, target
-        same = target.keys() == before.keys() and all(form(target[k]) == form(before[k]) for k in target)
-        if same and self.number:
+        if self.number and target.keys() == before.keys() and all(same(target[k], before[k]) for k in target):
             return
         self.number += 1
         self._history[self.number] = {key: self._form(key) for key in trial}
@@ -190,8 +196,8 @@ class Quarantine:
         return frozenset(key for key in keys if self._differs(key))
 
     def _differs(self, key: str) -> bool:
-        wish, good = self._form(key), self._good_form(key)
-        return good is not None and key not in self._desired if wish is None else good != wish
+        wish, good = self._wish(key), self.good.get(key)
+        return good is not None and key not in self._desired if wish is None else not same(good, wish)
 
     def _good_form(self, key: str) -> PolicyPlan | None:
         plan = self.good.get(key)

@@ -16,6 +16,7 @@ from pointsman.api.v1alpha1 import RoutingPolicy, RoutingPolicyRevision
 from pointsman.kube.informer import Change, informers
 from pointsman.kube.resources import POLICIES, REVISIONS
 from pointsman.plan.build import BuildResult, build
+from pointsman.plan.memory import Memory
 from pointsman.plan.types import Finding, FrontPlan
 from pointsman.xds.coalesce import MOST_S, QUIET_S, Coalescer
 from pointsman.xds.front import Front
@@ -75,6 +76,7 @@ class Sync:
         self._frozen: dict[str, RoutingPolicyRevision] = {}
         self._broken: dict[str, Finding] = {}
         self._built = BuildResult({}, ())
+        self._memory = Memory()
         self._last: dict[str, PolicyPlan] = {}
         self._coalescers: dict[str, Coalescer] = {}
         self._since: dict[str, float] = {}
@@ -177,11 +179,11 @@ class Sync:
         return True
 
     def _rebuild(self, hub: Hub) -> None:
-        """Plan everything anew. Cheap: it is arithmetic on some hundred small values."""
+        """Plan what has changed anew, and who is served where."""
         self._stale = False
         before = self._built.gateways
         fleet = self._gateways.fleet(hub.connected) if self._gateways is not None else None
-        self._built = build(list(self._parsed.values()), self._frozen, self._last, fleet)
+        self._built = build(list(self._parsed.values()), self._frozen, self._last, fleet, self._memory)
         gateways = self._built.gateways
         self._last = {plan.key: plan for gateway in gateways.values() for plan in gateway.policies}
         # What is served now may be an older plan with a key of its own.
@@ -269,8 +271,8 @@ class Sync:
             return
         name = str(raw.get("spec", {}).get("gatewayRef", {}).get("name", ""))
         gateway = gateways.setdefault(name, {"envoys": 0, "policies": {}})
-        entry = gateway["policies"].setdefault(finding.policy, {"plan": None, "traffic": []})
-        entry |= {
+        entry = gateway["policies"].get(finding.policy, {"plan": None, "traffic": []})
+        gateway["policies"][finding.policy] = entry | {
             "generation": int(raw["metadata"].get("generation", 0)),
             "programmed": False,
             "reason": str(finding.reason),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -105,3 +106,18 @@ def test_free_ports_are_different_and_not_for_outgoing_connections() -> None:
     low, high = (int(n) for n in Path("/proc/sys/net/ipv4/ip_local_port_range").read_text("ascii").split())
     assert len(set(ports)) == 50
     assert not [port for port in ports if low <= port <= high]
+
+
+def test_a_port_is_kept_for_who_was_given_it_until_that_process_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes that choose at once get different ones; a dead one keeps none."""
+    script = "from pointsman.lab.process import free_port; print(free_port(), flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        port = int(other.stdout.readline())
+        monkeypatch.setattr(random, "sample", lambda *_: [port])
+        with pytest.raises(LabError, match="no free TCP port"):
+            free_port()
+        other.kill()
+    assert free_port() == port

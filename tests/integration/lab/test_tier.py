@@ -136,6 +136,8 @@ async def test_the_ledger_names_what_was_answered(client: httpx.AsyncClient) -> 
         {"id": "shadow-two", "status": 200, "shadow": True},
         {"id": "three", "status": 503, "shadow": False},
     ]
+    assert (await client.get("/ledger?after=2")).json()["entries"] == ledger["entries"][2:]
+    assert (await client.get("/ledger?after=two")).status_code == 400
     assert (await client.get("/ledger?count")).json() == {
         "count": 3,
         "shadow": 1,

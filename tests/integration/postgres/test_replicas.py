@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -25,87 +22,26 @@ from evaluator_builders import (
 )
 from pointsman.clock import system_clock
 from pointsman.evaluator.answer import Kept
-from pointsman.evaluator.bodies import Bodies
 from pointsman.evaluator.cases import GateCase, PairRow, ShadowNote
-from pointsman.evaluator.classify import Classifiers
-from pointsman.evaluator.intents import Intents
-from pointsman.evaluator.member import Member, MemberMetrics, Terms
+from pointsman.evaluator.member import Member
 from pointsman.evaluator.metrics import ProcessMetrics
 from pointsman.evaluator.policies import Policies
 from pointsman.evaluator.record import session_digest
-from pointsman.evaluator.rollouts import Rollouts
 from pointsman.evaluator.rows import Batch
-from pointsman.evaluator.scoring import Scoring
 from pointsman.evaluator.shadow.history import spent, spent_by_others
 from pointsman.evaluator.store import FencedError, Store, TakenError, UnavailableError
 from pointsman.evaluator.store.address import Server
 from pointsman.evaluator.store.connect import reading
 from pointsman.evaluator.store.replicas import Replica, adopt, join
-from pointsman.evaluator.totals import Name, Series
-from pointsman.evaluator.writer import Keeping, Writer, micros, sweep
+from pointsman.evaluator.sweeping import Keeping, sweep
+from pointsman.evaluator.totals import Series
+from pointsman.evaluator.writer import micros
 from pointsman.lab.postgres import Postgres
 from postgres_kit import Partition, ask
+from replica_kit import TERMS, One, replica, total
 from wait import until
 
 pytestmark = pytest.mark.postgres
-
-ENTRIES = Series(Name.ENTRIES, ())
-TERMS = Terms(beat_s=0.2, trusted_s=2.0, lease_s=4.0)
-
-
-@dataclass
-class One:
-    """A replica in this process."""
-
-    store: Store
-    writer: Writer
-    member: Member
-    bodies: Bodies
-    scoring: Scoring
-    tasks: list[asyncio.Task[None]]
-
-    def shown(self) -> float:
-        """Return its counter of entries as Prometheus would read it; 0 where it shows none."""
-        text = self.writer.totals.render().decode()
-        found = [line for line in text.splitlines() if line.startswith("pointsman_access_log_entries_total ")]
-        return float(found[0].split()[1]) if found else 0.0
-
-    async def die(self) -> None:
-        """End at once, with whatever is in memory."""
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-
-
-@asynccontextmanager
-async def replica(url: str, name: str, policies: Policies | None = None) -> AsyncIterator[One]:
-    """Run a replica: its writer, its heartbeat, its scoring; no addresses."""
-    registry, known = CollectorRegistry(), policies or known_policies()
-    own = Replica(name)
-    store = await asyncio.to_thread(Store, url, replica=own)
-    join(store.db, own)
-    writer = Writer(store, known, ProcessMetrics(registry), system_clock)
-    member = Member(Server(url), own, lambda: micros(system_clock), MemberMetrics(registry), TERMS)
-    writer.totals.trusted = lambda: member.trusted
-    classifiers, bodies = Classifiers(registry), Bodies()
-    intents = Intents(known, Rollouts(known), classifiers, registry)
-    scoring = Scoring(writer, known, lambda _: (), intents, bodies=bodies, registry=registry, member=member)
-    member.on_forgotten = bodies.clear
-    tasks = [asyncio.create_task(work) for work in (writer.run(), member.run(writer), scoring.run())]
-    one = One(store, writer, member, bodies, scoring, tasks)
-    try:
-        await until(lambda: member.trusted, 30)
-        yield one
-    finally:
-        await one.die()
-        await classifiers.close()
-        store.close()
-
-
-def total(url: str) -> int:
-    """Return the entries that the database has counted, of all replicas."""
-    with Store(url) as store:
-        return store.all_totals()[ENTRIES]
 
 
 async def test_each_counts_what_it_wrote_and_the_sum_is_what_is_stored(url: str) -> None:
@@ -201,9 +137,9 @@ def test_an_inherited_replica_writes_nothing_more(url: str) -> None:
     with Store(url, replica=a) as one, Store(url, replica=b) as other:
         join(one.db, a)
         join(other.db, b)
-        assert adopt(one.db, a, "b", 3600.0) is None  # it lives
+        assert not adopt(one.db, a, "b", 3600.0)  # it lives
         ask(url, "UPDATE replicas SET seen_us = 0 WHERE replica = 'b'")
-        assert adopt(one.db, a, "b", 3600.0) == []
+        assert adopt(one.db, a, "b", 3600.0)
         with pytest.raises(FencedError):
             other.write(Batch(captures=[capture(1)]))
         assert ask(url, "SELECT count(*) FROM captures") == [(0,)]

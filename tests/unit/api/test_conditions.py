@@ -10,6 +10,7 @@ import pytest
 
 from pointsman.api.conditions import (
     REASONS,
+    STALLED,
     AcceptedReason,
     ClassifierReadyReason,
     ConditionReason,
@@ -20,7 +21,10 @@ from pointsman.api.conditions import (
     find,
     set_condition,
     summarize,
+    summed_up,
 )
+from pointsman.api.gateway_conditions import GATEWAY_REASONS
+from pointsman.api.pool_conditions import POOL_REASONS
 from pointsman.clock import rfc3339
 
 if TYPE_CHECKING:
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
 T0 = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
 T1 = T0 + timedelta(minutes=1)
 GENERATION = 3
+EVERY = (REASONS, GATEWAY_REASONS, POOL_REASONS)
 ALL_TRUE: tuple[ConditionReason, ...] = (
     AcceptedReason.ACCEPTED,
     ClassifierReadyReason.LOADED,
@@ -167,3 +172,31 @@ def test_every_type_has_reasons_each_with_a_sentence() -> None:
             assert re.fullmatch(r"[A-Z][A-Za-z]+", reason.value)
             assert reason.sentence.endswith(".")
             assert reason.sentence.count(". ") == 0
+
+
+def test_what_no_waiting_mends_is_stalled_until_it_is_over() -> None:
+    """In the words of its cause, since it is so; without one, or of an older generation, it is not there."""
+    over = conditions(*ALL_TRUE[:3], ProgressingReason.ROLLED_BACK)
+    first = summed_up(over, GENERATION, T0)
+    stalled = find(first, STALLED)
+    assert stalled is not None
+    assert (stalled.status, stalled.reason) == ("True", "RolledBack")
+    assert stalled.message.startswith("Progressing: ")
+    assert summed_up(first, GENERATION, T1) == first
+    assert find(summed_up(first, GENERATION + 1, T1), STALLED) is None
+    promoted = set_condition(first, condition(ProgressingReason.PROMOTED, "", GENERATION, T1), T1)
+    assert [c.type for c in summed_up(promoted, GENERATION, T1)] == [r.TYPE.value for r in REASONS]
+
+
+def test_what_may_pass_is_not_stalled() -> None:
+    """A Secret, a gateway or a bundle that is applied a moment later comes right by itself."""
+    for reason in (AcceptedReason.SECRET_NOT_FOUND, ProgressingReason.INCONCLUSIVE):
+        others = [r for r in ALL_TRUE if r.TYPE != reason.TYPE]
+        assert find(summed_up(conditions(*others, reason), GENERATION, T0), STALLED) is None
+
+
+@pytest.mark.parametrize("reason", [r for reasons in EVERY for kind in reasons for r in kind if r.ends])
+def test_only_what_is_not_true_is_the_end(reason: ConditionReason) -> None:
+    """A reason with which the object is well stalls nothing; nor does `Ready`, which repeats its causes."""
+    assert reason.status == "False"
+    assert reason.TYPE.value != "Ready"

@@ -9,6 +9,8 @@ from click.testing import CliRunner
 
 from pointsman.api.conditions import REASONS
 from pointsman.api.crd import files
+from pointsman.api.gateway_conditions import GATEWAY_REASONS
+from pointsman.api.pool_conditions import POOL_REASONS
 from pointsman.api.reference import reference
 from pointsman.cli.crd import command
 
@@ -62,6 +64,7 @@ def test_every_field_and_reason_is_in_the_reference() -> None:
     assert "| `spec.rollout.first` | `Prove` or `Direct` |  |" in page
     assert "| `spec.tiers[].endpoints` | list of object, 1 to 8 | yes |" in page
     assert "must not be longer than total" in next(r for r in page.splitlines() if "timeouts.idle`" in r)
-    for reasons in REASONS:
+    for reasons in (*REASONS, *GATEWAY_REASONS, *POOL_REASONS):
         for reason in reasons:
-            assert f"| `{reason}` | {reason.status} | {reason.sentence} |" in page
+            mark = " *Stalled.*" if reason.ends else ""
+            assert f"| `{reason}` | {reason.status} | {reason.sentence}{mark} |" in page

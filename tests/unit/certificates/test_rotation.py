@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import product
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pointsman import install
@@ -253,6 +253,7 @@ EVENTS = st.lists(
 
 @settings(max_examples=20, deadline=None)
 @given(events=EVENTS, hour=st.integers(-48, 48))
+@example(events=[("wait", 120), ("lose authority", None)], hour=-1)
 def test_any_two_parts_trust_each_other_at_every_moment(events: list[tuple[str, object]], hour: int) -> None:
     """Whatever is deleted, whenever the operator dies: nobody is locked out, each up to an hour behind.
 

@@ -9,6 +9,7 @@ import pytest
 
 from evaluator_builders import POLICY, POLITE, ROLLOUT, known_policies, rollout_status
 from evaluator_rig import Rig
+from pointsman.evaluator import intake
 from pointsman.evaluator import writer as writer_module
 from pointsman.evaluator.cases import PairRow, ShadowNote
 from pointsman.evaluator.rows import Batch, Written
@@ -23,7 +24,7 @@ async def test_a_crash_between_any_two_writes_counts_nothing_twice(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The files as each transaction left them, all deliveries made again: the same counts in the end."""
-    monkeypatch.setattr(writer_module, "BATCH_ROWS", 1)
+    monkeypatch.setattr(intake, "BATCH_ROWS", 1)
     monkeypatch.setattr(writer_module, "BATCH_S", 0.002)
     policies = known_policies(rubrics=[POLITE], status=rollout_status())
     pair = PairRow(

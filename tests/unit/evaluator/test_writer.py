@@ -11,12 +11,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from evaluator_builders import POLICY, capture, file_of, known_policies, record
 from evaluator_rig import Rig
+from pointsman.evaluator import intake
 from pointsman.evaluator import writer as writer_module
 from pointsman.evaluator.answer import Kept
 from pointsman.evaluator.metrics import ProcessMetrics
 from pointsman.evaluator.policies import Policies
+from pointsman.evaluator.sweeping import Keeping, sweep
 from pointsman.evaluator.totals import Name, Series
-from pointsman.evaluator.writer import Keeping, sweep
 from wait import until
 
 ENTRIES = Series(Name.ENTRIES, ())
@@ -78,7 +79,7 @@ async def test_stopping_stores_what_is_queued(rig: Rig) -> None:
 
 async def test_a_full_queue_drops_and_counts(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not fit is refused at once, and the counter says so."""
-    monkeypatch.setattr(writer_module, "QUEUE_ROWS", 3)
+    monkeypatch.setattr(intake, "MOST_ROWS", 3)
     async with rig.writer(known_policies()) as writer:
         assert [writer.offer(record(number)) for number in range(4)] == [True, True, True, False]
         writer.offer(capture(9))
@@ -89,9 +90,34 @@ async def test_a_full_queue_drops_and_counts(rig: Rig, monkeypatch: pytest.Monke
         assert rig.value("pointsman_captures_total", **lost) == 1
 
 
+async def test_text_that_waits_is_bounded_in_bytes(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the store is away: text beyond it is dropped and counted, requests go on to be taken."""
+    monkeypatch.setattr(intake, "MOST_BYTES", 1000)
+    async with rig.writer(known_policies()) as writer:
+        long = Kept("text", "x" * 600, truncated=False)
+        assert [writer.offer(capture(number, kept=long)) for number in range(3)] == [True, False, False]
+        assert writer.offer(record(1))
+        await until(lambda: writer.backlog_s == 0)
+        assert writer.offer(capture(4, kept=long))
+        assert rig.value("pointsman_evaluator_dropped_total", what="capture", because="queue_full") == 2
+
+
+async def test_a_request_of_a_rollout_that_is_dropped_is_unscored(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody will know how it went: it counts so for its arm, under every guard, never as answered."""
+    monkeypatch.setattr(intake, "MOST_ROWS", 0)
+    async with rig.writer(known_policies()) as writer:
+        writer.offer(record(1, rollout="0a1b2c3d", step=2, arm="candidate"))
+        who = {"namespace": "chat", "policy": "support", "rollout": "0a1b2c3d", "arm": "candidate"}
+        which = {"step": "2", "rubric": "answered", "version": "guard", "because": "not_stored"}
+        assert rig.value("pointsman_rubric_unscored_total", **who, **which) == 1
+        assert writer.totals.value(ENTRIES) == 0
+
+
 async def test_a_full_disk_drops_counts_and_recovers(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """With no page left rows are dropped and counted, nothing dies; with room again they go in."""
-    monkeypatch.setattr(writer_module, "RETRY_PAUSES_S", (0.01,))
+    monkeypatch.setattr(writer_module, "RETRY_S", 0.0)
     async with rig.writer(known_policies()) as writer:
         await writer.call(lambda store: file_of(store).execute("PRAGMA max_page_count = 1"))
         big = Kept("text", "x" * 500_000, truncated=False)
@@ -99,10 +125,12 @@ async def test_a_full_disk_drops_counts_and_recovers(rig: Rig, monkeypatch: pyte
         dropped = {"what": "capture", "because": "store_failed"}
         await until(lambda: rig.value("pointsman_evaluator_dropped_total", **dropped) == 1)
         assert "full" in writer.failing
+        assert rig.value("pointsman_evaluator_store_up") == 0
         await writer.call(lambda store: file_of(store).execute("PRAGMA max_page_count = 1000000"))
         writer.offer(record(2))
         await until(lambda: writer.totals.value(ENTRIES) == 1)
         assert writer.failing == ""
+        assert rig.value("pointsman_evaluator_store_up") == 1
 
 
 async def test_a_full_disk_that_is_made_room_on_loses_nothing(rig: Rig) -> None:
@@ -124,7 +152,7 @@ async def test_a_store_that_failed_is_tried_without_traffic(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An evaluator that is not ready gets no traffic: it must find out by itself that its store is back."""
-    monkeypatch.setattr(writer_module, "RETRY_PAUSES_S", (0.01,))
+    monkeypatch.setattr(writer_module, "RETRY_S", 0.0)
     monkeypatch.setattr(writer_module, "TRY_S", 0.05)
     async with rig.writer(known_policies()) as writer:
         await writer.call(lambda store: file_of(store).execute("PRAGMA max_page_count = 1"))

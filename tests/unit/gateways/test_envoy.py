@@ -46,12 +46,17 @@ def test_envoy_sheds_load_before_its_memory_limit(resources: Any, heap: int | No
     assert ("--heap-bytes" in arguments) == (heap is not None)
 
 
-def test_the_listeners_are_bound_beyond_the_privileged_ports_in_their_order() -> None:
-    """The Service maps each listener's port to its place."""
+def test_the_service_leads_to_where_the_listeners_are_bound() -> None:
+    """Beyond the privileged ports; and what the pods are does not depend on the listeners."""
     listeners = [{"name": f"l{port}", "port": port, "protocol": "HTTP"} for port in (80, 8080)]
     made = manifests(gateway(listeners=listeners), WHERE)
     service = next(m for m in made if m["kind"] == "Service" and m["spec"].get("clusterIP") != "None")
     assert [(p["port"], p["targetPort"]) for p in service["spec"]["ports"]] == [(80, 10000), (8080, 10001)]
+    pods = [
+        next(m for m in each if m["kind"] == "Deployment")["spec"]["template"]
+        for each in (made, manifests(gateway(), WHERE))
+    ]
+    assert pods[0] == pods[1]
 
 
 def test_a_pod_outlives_its_drain() -> None:

@@ -95,5 +95,10 @@ def test_what_machines_often_have_an_old_one_of_is_taken_from_path_only_in_the_p
 
 
 def test_every_tool_is_built_for_somebody() -> None:
-    """Tests, node or, when asked for by name, the rest."""
-    assert {*binaries.TESTS, *binaries.NODE, *binaries.EXTRA} == set(TOOLS)
+    """Tests, node or, when asked for by name, the rest and what a bench runs beside us."""
+    assert {*binaries.TESTS, *binaries.NODE, *binaries.EXTRA, *binaries.PEERS} == set(TOOLS)
+
+
+def test_neither_tests_nor_node_build_the_peers() -> None:
+    """They take minutes and only a bench needs them."""
+    assert not {*binaries.TESTS, *binaries.NODE, *binaries.EXTRA} & {*binaries.PEERS}

@@ -29,3 +29,13 @@ def test_counts_go_on_where_entries_end() -> None:
     shown = ledger.shown(with_entries=True)
     assert shown["count"] == 5
     assert [entry["id"] for entry in shown["entries"]] == ["3", "4"]
+
+
+def test_who_knows_the_first_ones_asks_for_the_rest() -> None:
+    """`after` counts from the start, whatever is kept."""
+    ledger = Ledger(kept=3)
+    for number in range(5):
+        ledger.add(Entry(str(number), 200, shadow=False))
+    for after, rest in ((0, ["2", "3", "4"]), (1, ["2", "3", "4"]), (4, ["4"]), (5, [])):
+        shown = ledger.shown(with_entries=True, after=after)
+        assert [entry["id"] for entry in shown["entries"]] == rest

@@ -61,7 +61,7 @@ def reasons(result: BuildResult) -> list[str]:
 # -- listeners -----------------------------------------------------------------------------------------------
 
 
-def test_listeners_are_bound_in_the_order_of_the_list() -> None:
+def test_listeners_of_a_new_gateway_are_bound_in_the_order_of_the_list() -> None:
     """Port 10000 and on, whatever the Service's ports are; certificates are Secrets beside the gateway."""
     found = front(gateway(HTTP, HTTPS, limits={"body": "1Mi"}))
     certificates = CertificateName("system", "a"), CertificateName("system", "b")

@@ -120,6 +120,24 @@ def test_the_stored_spec_names_itself() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("given", "frozen"),
+    [
+        ({"total": "30s"}, {"idle": "30s", "total": "30s"}),
+        ({"idle": "15m"}, {"idle": "15m", "total": "15m"}),
+        ({"total": "5m"}, {"idle": "60s", "total": "5m"}),
+    ],
+)
+def test_a_timeout_that_is_not_given_yields_to_the_one_that_is(
+    given: dict[str, str], frozen: dict[str, str]
+) -> None:
+    """Else the stored spec would break the rule that idle is not longer than total, and be refused."""
+    spec = revision_spec(policy(("tiers.1.timeouts", given)))
+    assert [tier.timeouts.to_kube() for tier in spec.tiers if tier.timeouts][1] == frozen
+    read = RoutingPolicyRevisionSpec.model_validate(spec.to_kube())
+    assert revision_name("support", read) == revision_name("support", spec)
+
+
 def test_the_manifest_is_owned() -> None:
     """The policy controls its revision; deleting the policy is not blocked by it."""
     body = manifest(policy())

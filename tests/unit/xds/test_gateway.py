@@ -181,3 +181,22 @@ def test_there_is_a_limit_to_envoys(monkeypatch: pytest.MonkeyPatch) -> None:
     Client(made, "two")
     with pytest.raises(Refused, match="run more xds servers"):
         made.connect("default", "three", lambda: None)
+
+
+def test_what_is_told_of_a_policy_is_the_same_object_until_it_changes() -> None:
+    """With thousands of policies, a change of one makes one entry anew; the others need no second look."""
+    to = hub()
+    stays, moves = policy("a", arm(tier("strong"))), policy("b", arm(tier("strong")))
+    desire(to, stays, moves)
+    client = Client(to, "one")
+    client.settle()
+    before = to.state()["default"]["policies"]
+    moved = policy("b", arm(tier("strong"), revision="r2"))
+    desire(to, stays, moved)
+    during = to.state()["default"]["policies"]
+    assert during[stays.key] is before[stays.key]
+    assert (during[moved.key]["programmed"], during[moved.key]["reason"]) == (False, "Pending")
+    client.settle()
+    after = to.state()["default"]["policies"]
+    assert after[stays.key] is before[stays.key]
+    assert after[moved.key]["programmed"]

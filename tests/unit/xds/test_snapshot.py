@@ -10,13 +10,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plans import arm, policy, tier
 from pointsman.plan.types import ClassifierPlan, GatewayPlan, SecretName, TritonPlan
+from pointsman.xds.references import references
 from pointsman.xds.snapshot import Snapshot, Versioner, consistent, inconsistencies, snapshot
-from pointsman.xds.translate import Options, secret, secret_names, translate
+from pointsman.xds.translate import Options, parts, secret, secret_names, translate
 from pointsman.xds.types import CLUSTER, LISTENER, ROUTE, SECRET, TYPES
 
 if TYPE_CHECKING:
@@ -93,6 +95,30 @@ def test_unchanged_resources_are_the_same_objects() -> None:
         packed(classified("a"), classified("b"), by=versioner),
     )
     assert all(after.of(CLUSTER)[name] is resource for name, resource in before.of(CLUSTER).items())
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 1000)), max_size=3),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_routes_put_together_from_known_hosts_are_the_same_routes(made: list[list[tuple[str, int]]]) -> None:
+    """Whatever hosts were packed before, the bytes say what the whole message says."""
+    versioner = Versioner()
+    for world in made:
+        policies = tuple({name: classified(name, weight=weight) for name, weight in world}.values())
+        plan = GatewayPlan("default", policies)
+        messages, routings = parts(plan, Options())
+        found = versioner.pack(messages, routings).of(ROUTE)
+        assert found == Versioner().pack(messages, routings).of(ROUTE)
+        whole = translate(plan, Options())[ROUTE]
+        assert found.keys() == whole.keys()
+        for name, resource in found.items():
+            assert RouteConfiguration.FromString(resource.body.value) == whole[name]
+            assert resource.refers == references(whole[name])
 
 
 def test_a_cluster_that_asks_dns_is_marked() -> None:

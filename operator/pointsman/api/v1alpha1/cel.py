@@ -6,7 +6,7 @@ A bare `pattern` in a schema answers with the regular expression. These answer w
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -43,6 +43,27 @@ def needs(**remedies: str) -> dict[str, Any]:
     The schema's own `required` says no more than "Required value", and hides every other rule's message.
     """
     return {REQUIRED: remedies}
+
+
+def one_block(blocks: Mapping[Any, str], optional: Collection[str] = ()) -> list[dict[str, str]]:
+    """Return the rules by which `type` says which member is set: `blocks` is its member (camelCase) by type.
+
+    That of an `optional` type may be left out.
+    """
+    return [
+        rule(
+            f"self.type == '{kind}' || !has(self.{member})",
+            f"is only for type {kind}; remove it or change type",
+            f".{member}",
+        )
+        if kind in optional
+        else rule(
+            f"(self.type == '{kind}') == has(self.{member})",
+            f"must be set where type is {kind}, and only there; add it, remove it or change type",
+            f".{member}",
+        )
+        for kind, member in blocks.items()
+    ]
 
 
 def seconds(duration: str) -> float:
@@ -89,6 +110,6 @@ def duration_between(low: str, high: str, example: str) -> Checked:
     return Checked(
         f"self.matches(r'{DURATION_PATTERN}') && "
         f"duration(self) >= duration('{low}') && duration(self) <= duration('{high}')",
-        f"must be a duration from {low} to {high} in whole h, m, s or ms, for instance {example}{days}",
+        f"must be from {low} to {high} in whole h, m, s or ms, for instance {example}{days}",
         lambda v: compiled.fullmatch(v) is not None and seconds(low) <= seconds(v) <= seconds(high),
     )

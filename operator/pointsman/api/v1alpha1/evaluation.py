@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pointsman.api.v1alpha1.cel import duration_between, matches
+from pointsman.api.v1alpha1.datasets import Dataset
 from pointsman.api.v1alpha1.meta import PORT_PATTERN, ApiModel, Permille, list_map, list_of
-from pointsman.api.v1alpha1.rubrics import Dataset, Rubric
+from pointsman.api.v1alpha1.rubrics import Rubric
 
 Redaction = Literal["Email", "Phone", "CreditCard", "IPAddress", "SecretKey"]
 

@@ -13,6 +13,7 @@ __all__ = [
     "API_VERSION",
     "DURATION_PATTERN",
     "GROUP",
+    "UNSEEN",
     "VERSION",
     "ApiModel",
     "Condition",
@@ -53,6 +54,9 @@ def list_map(*keys: str) -> dict[str, Any]:
     """Return the JSON-schema extra of a list of objects that are told apart by `keys`."""
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
 
+
+UNSEEN: Final = -1
+"""`status.observedGeneration` of an object that the operator has not looked at yet."""
 
 PORT_PATTERN: Final = (
     r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
 from pointsman.api.v1alpha1.cel import matches, rule, rules
-from pointsman.api.v1alpha1.meta import ApiModel, list_of
+from pointsman.api.v1alpha1.meta import ApiModel, list_map, list_of
 
 Quantity = Annotated[
     str,
@@ -19,6 +19,13 @@ Quantity = Annotated[
 ]
 """A Kubernetes quantity, as far as CPU, memory and devices need it."""
 
+NAME_RULE: Final = rule(
+    # Services and Pods are named after it: pointsman-gateway-<name>-internal
+    "self.metadata.name.size() <= 35 && !self.metadata.name.contains('.')",
+    "metadata.name: must have at most 35 characters and no dot, as Services are named after it; shorten it",
+)
+"""Of a gateway's and of a pool's name."""
+
 LabelKey = Annotated[str, Field(min_length=1, max_length=317)]
 LabelValue = Annotated[str, Field(max_length=63)]
 Image = Annotated[
@@ -29,6 +36,20 @@ Image = Annotated[
         "must be an image reference, best with its digest: registry/name@sha256:…",
     ),
 ]
+
+
+def columns(*own: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Return what `kubectl get` shows of a gateway or a pool, with its own columns in the middle."""
+    ready = ".status.conditions[?(@.type=='Ready')]"
+    return (
+        {"name": "Ready", "type": "string", "jsonPath": f"{ready}.status"},
+        {"name": "Replicas", "type": "integer", "jsonPath": ".status.readyReplicas"},
+        {"name": "Policies", "type": "integer", "jsonPath": ".status.policies"},
+        *own,
+        {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+        {"name": "Reason", "type": "string", "jsonPath": f"{ready}.reason"},
+        {"name": "Message", "type": "string", "jsonPath": f"{ready}.message", "priority": 1},
+    )
 
 
 class Resources(ApiModel):
@@ -102,6 +123,30 @@ class Placement(ApiModel):
             json_schema_extra=list_of("atomic"),
         ),
     ] = Field(default_factory=list)
+
+
+class PullSecret(ApiModel):
+    """A Secret of type kubernetes.io/dockerconfigjson in the object's own namespace."""
+
+    name: Annotated[
+        str,
+        Field(min_length=1, max_length=253, description="Name of the Secret."),
+        matches(
+            r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+            "must be the name of a Secret in this namespace: lower-case letters, digits, - and .",
+        ),
+    ]
+
+
+PullSecrets = Annotated[
+    list[PullSecret],
+    Field(
+        max_length=8,
+        description="Credentials of the registries that the images come from, beside the operator's own "
+        "(--image-pull-secret).",
+        json_schema_extra=list_map("name"),
+    ),
+]
 
 
 class LabelSelector(ApiModel):

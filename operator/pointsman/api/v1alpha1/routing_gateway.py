@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
+from pointsman import install
 from pointsman.api.v1alpha1.cel import DURATION_PATTERN, duration_between, matches
 from pointsman.api.v1alpha1.meta import (
     API_VERSION,
+    UNSEEN,
     ApiModel,
     Condition,
     Name,
@@ -18,9 +20,28 @@ from pointsman.api.v1alpha1.meta import (
     rule,
     rules,
 )
-from pointsman.api.v1alpha1.pods import AllowedNamespaces, Image, Placement, Quantity, Replicas, Resources
+from pointsman.api.v1alpha1.pods import (
+    NAME_RULE,
+    AllowedNamespaces,
+    Image,
+    Placement,
+    PullSecrets,
+    Quantity,
+    Replicas,
+    Resources,
+    columns,
+)
 
-__all__ = ["DURATION_PATTERN", "Listener", "RoutingGateway", "RoutingGatewaySpec", "RoutingGatewayStatus"]
+__all__ = [
+    "DURATION_PATTERN",
+    "BoundListener",
+    "Listener",
+    "RoutingGateway",
+    "RoutingGatewaySpec",
+    "RoutingGatewayStatus",
+]
+
+MOST_LISTENERS: Final = 8
 
 TierHost = Annotated[
     str,
@@ -104,7 +125,7 @@ class RoutingGatewaySpec(ApiModel):
         list[Listener],
         Field(
             min_length=1,
-            max_length=8,
+            max_length=MOST_LISTENERS,
             description="Ports that clients connect to.",
             json_schema_extra=list_map("name")
             | rules(
@@ -146,6 +167,7 @@ class RoutingGatewaySpec(ApiModel):
         ),
     ] = None
     placement: Annotated[Placement | None, Field(description="Where the Envoys may run.")] = None
+    image_pull_secrets: PullSecrets = Field(default_factory=list)
     drain: Annotated[
         str | None,
         Field(
@@ -157,12 +179,21 @@ class RoutingGatewaySpec(ApiModel):
     limits: Annotated[GatewayLimits | None, Field(description="What one Envoy bears.")] = None
 
 
+class BoundListener(ApiModel):
+    """Where a listener is in the pods. It stays there for as long as the spec has a listener of its name."""
+
+    name: Annotated[Name, Field(description="Name of the listener.")]
+    port: Annotated[
+        int, Field(ge=1, le=65535, description="What Envoy binds; the Service's port leads there.")
+    ]
+
+
 class RoutingGatewayStatus(ApiModel):
     """What is so; written by the operator alone."""
 
     observed_generation: Annotated[
-        int, Field(ge=0, description="metadata.generation that this was computed from.")
-    ] = 0
+        int, Field(ge=UNSEEN, description="metadata.generation that this was computed from; -1: of none yet.")
+    ] = UNSEEN
     conditions: Annotated[
         list[Condition],
         Field(
@@ -174,6 +205,14 @@ class RoutingGatewayStatus(ApiModel):
     address: Annotated[
         str, Field(max_length=253, description="Host name of the Service within the cluster.")
     ] = ""
+    listeners: Annotated[
+        list[BoundListener],
+        Field(
+            max_length=MOST_LISTENERS,
+            description="Where each listener is in the pods.",
+            json_schema_extra=list_map("name"),
+        ),
+    ] = Field(default_factory=list)
     replicas: Annotated[int, Field(ge=0, le=100000, description="Envoys that shall run.")] = 0
     ready_replicas: Annotated[int, Field(ge=0, le=100000, description="Envoys that are ready.")] = 0
     policies: Annotated[int, Field(ge=0, le=1000000, description="Policies that name this gateway.")] = 0
@@ -186,19 +225,8 @@ class RoutingGateway(ApiModel):
     PLURAL: ClassVar[str] = "routinggateways"
     SINGULAR: ClassVar[str] = "routinggateway"
     SHORT_NAMES: ClassVar[tuple[str, ...]] = ("rgw",)
-    PRINTER_COLUMNS: ClassVar[tuple[dict[str, Any], ...]] = (
-        {"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].status"},
-        {"name": "Replicas", "type": "integer", "jsonPath": ".status.readyReplicas"},
-        {"name": "Policies", "type": "integer", "jsonPath": ".status.policies"},
-        {"name": "Address", "type": "string", "jsonPath": ".status.address"},
-        {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
-        {"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].reason"},
-        {
-            "name": "Message",
-            "type": "string",
-            "jsonPath": ".status.conditions[?(@.type=='Ready')].message",
-            "priority": 1,
-        },
+    PRINTER_COLUMNS: ClassVar[tuple[dict[str, Any], ...]] = columns(
+        {"name": "Address", "type": "string", "jsonPath": ".status.address"}
     )
 
     api_version: Literal["pointsman.dev/v1alpha1"] = API_VERSION
@@ -209,12 +237,7 @@ class RoutingGateway(ApiModel):
 
     model_config = ApiModel.model_config | {
         "json_schema_extra": rules(
-            rule(
-                # Services and Pods are named after it: pointsman-gateway-<name>-internal
-                "self.metadata.name.size() <= 35 && !self.metadata.name.contains('.')",
-                "metadata.name: must have at most 35 characters and no dot, as Services are named after it; "
-                "shorten it",
-            ),
+            NAME_RULE,
             rule(
                 "!self.metadata.name.endsWith('-internal')",
                 "metadata.name: must not end in -internal, which is how a gateway's second Service is named",
@@ -226,3 +249,18 @@ class RoutingGateway(ApiModel):
     def key(self) -> str:
         """`namespace/name`."""
         return f"{self.metadata.namespace}/{self.metadata.name}"
+
+    def bound(self) -> list[BoundListener]:
+        """Return where each listener is in the pods, in the order of the spec.
+
+        What the status knows stays; the others take the lowest ports that are free, in the order of the spec.
+        So operator and xds come to the same, also from an empty status, and a listener that goes moves none.
+        """
+        ports = range(install.ENVOY_FIRST_PORT, install.ENVOY_FIRST_PORT + MOST_LISTENERS)
+        names = [listener.name for listener in self.spec.listeners]
+        kept: dict[str, int] = {}
+        for known in self.status.listeners:
+            if known.name in names and known.port in ports and known.port not in kept.values():
+                kept.setdefault(known.name, known.port)
+        free = iter(sorted(set(ports) - set(kept.values())))
+        return [BoundListener(name=name, port=kept[name] if name in kept else next(free)) for name in names]

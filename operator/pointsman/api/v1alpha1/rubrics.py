@@ -1,4 +1,4 @@
-"""Rubrics: what makes an answer good, said so that a program can tell; and the data sets they refer to."""
+"""Rubrics: what makes an answer good, said so that a program can tell."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from pointsman.api.v1alpha1.cel import matches, needs
+from pointsman.api.v1alpha1.cel import matches, needs, one_block
+from pointsman.api.v1alpha1.datasets import RubricReference, Sha256
 from pointsman.api.v1alpha1.meta import ApiModel, Name, SecretKeyRef, list_of, rule, rules
 from pointsman.api.v1alpha1.tiers import ModelName, TierEndpoint
 
@@ -41,50 +42,6 @@ Pattern = Annotated[
 nothing and says why (Go and C++ do not refuse exactly the same)."""
 
 Phrase = Annotated[str, Field(min_length=1, max_length=1024)]
-
-Sha256 = Annotated[
-    str,
-    Field(max_length=64),
-    matches(r"^[0-9a-f]{64}$", "must be the 64 lower-case hex digits that sha256sum prints for the file"),
-]
-
-
-class Dataset(ApiModel):
-    """Cases with references: JSON lines, gzip allowed, and the digest that the file must have.
-
-    A line: `{"prompt": … | "promptSha256": …, "reference": …, "intent"?, "group"?, "messages"?}`.
-    """
-
-    uri: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=1024,
-            description=(
-                "configmap://NAME[/KEY] in this namespace (default key dataset.jsonl), https://…, or "
-                "file:///… where the evaluator runs with --allow-file-artifacts. JSON lines; .gz is unpacked."
-            ),
-        ),
-        matches(
-            r"^(configmap://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[-._a-zA-Z0-9]+)?|https://[!-~]+|file:///[!-~]+)$",
-            "must be configmap://NAME, configmap://NAME/KEY, https://… or file:///…; "
-            "for instance https://example.com/cases.jsonl.gz",
-        ),
-    ]
-    sha256: Annotated[Sha256, Field(description="SHA-256 of the file as it is fetched, in hex.")]
-
-    model_config = ApiModel.model_config | {
-        "json_schema_extra": needs(
-            sha256="must be set, or a changed file would change verdicts; sha256sum FILE prints it"
-        )
-    }
-
-
-class RubricReference(ApiModel):
-    """Where right answers come from. A request finds its own by the hash of its last user turn."""
-
-    dataset: Annotated[Dataset, Field(description="The data set. Prompts that are not in it are not scored.")]
-
 
 Extract = Annotated[
     list[Pattern],
@@ -345,27 +302,6 @@ BLOCKS: Final[dict[RubricType, str]] = {
 """The member that holds each type's settings."""
 
 
-def _block_rules() -> list[dict[str, str]]:
-    entries = []
-    for kind, member in BLOCKS.items():
-        if kind != "Refusal":  # which has nothing that must be set
-            entries.append(
-                rule(
-                    f"self.type != '{kind}' || has(self.{member})",
-                    f"must be set where type is {kind}; add it or change type",
-                    f".{member}",
-                )
-            )
-        entries.append(
-            rule(
-                f"self.type == '{kind}' || !has(self.{member})",
-                f"is only for type {kind}; remove it or change type",
-                f".{member}",
-            )
-        )
-    return entries
-
-
 class Rubric(ApiModel):
     """A criterion that every scored answer passes or fails: `type` names the one member that is set."""
 
@@ -398,7 +334,7 @@ class Rubric(ApiModel):
                 f"is the name of a built-in guard rubric ({', '.join(GUARDS)}); choose another",
                 ".name",
             ),
-            *_block_rules(),
+            *one_block(BLOCKS, optional=["Refusal"]),
         )
     }
 

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from pointsman.api.v1alpha1.meta import ApiModel, Condition, list_map, list_of
+from pointsman.api.v1alpha1.meta import UNSEEN, ApiModel, Condition, list_map, list_of
 from pointsman.api.v1alpha1.triton import Triton
 
 StepName = Literal["Gate", "Load", "Noise", "Shadow", "Canary", "Promotion", "Stable", "RolledBack"]
@@ -181,7 +181,10 @@ class RoutingPolicyStatus(ApiModel):
     """What is in force, and why. Written by the operator alone."""
 
     observed_generation: Annotated[
-        int | None, Field(ge=0, le=MOST, description="metadata.generation that this status is about.")
+        int | None,
+        Field(
+            ge=UNSEEN, le=MOST, description="metadata.generation that this status is about; -1: of none yet."
+        ),
     ] = None
     conditions: Annotated[
         list[Condition],

@@ -6,8 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pointsman.api.v1alpha1.cel import duration_between, matches, needs
-from pointsman.api.v1alpha1.meta import ApiModel, Name, Permille, list_map, rule, rules
+from pointsman.api.v1alpha1.cel import duration_between, matches, needs, one_block
+from pointsman.api.v1alpha1.meta import ApiModel, Permille, list_map, rule, rules
+
+TierName = Annotated[str, Field(min_length=1, max_length=63)]
+"""A name that one of the tiers has: a rule of the whole spec says so, and which there are."""
 
 
 class Artifact(ApiModel):
@@ -48,7 +51,9 @@ class Artifact(ApiModel):
 class Threshold(ApiModel):
     """The score from which a tier's answer is taken to be good enough."""
 
-    tier: Annotated[Name, Field(description="Name of a tier; not the last one, which needs no threshold.")]
+    tier: Annotated[
+        TierName, Field(description="Name of a tier; not the last one, which needs no threshold.")
+    ]
     min_score_permille: Annotated[
         Permille, Field(description="Least probability, in permille, that this tier's answer is good enough.")
     ]
@@ -60,7 +65,7 @@ class IntentRule(ApiModel):
     intent: Annotated[
         str, Field(min_length=1, max_length=128, description="Intent as the classifier names it.")
     ]
-    tier: Annotated[Name, Field(description="Name of the tier that serves this intent.")]
+    tier: Annotated[TierName, Field(description="Name of the tier that serves this intent.")]
 
 
 class Classifier(ApiModel):
@@ -103,7 +108,7 @@ class Classifier(ApiModel):
 class Pinned(ApiModel):
     """Always the same tier."""
 
-    tier: Annotated[Name, Field(description="Name of the tier that serves every request.")]
+    tier: Annotated[TierName, Field(description="Name of the tier that serves every request.")]
 
 
 class Strategy(ApiModel):
@@ -117,22 +122,5 @@ class Strategy(ApiModel):
     pinned: Annotated[Pinned | None, Field(description="Settings of type Pinned.")] = None
 
     model_config = ApiModel.model_config | {
-        "json_schema_extra": rules(
-            *(
-                entry
-                for kind, member in (("Classifier", "classifier"), ("Pinned", "pinned"))
-                for entry in (
-                    rule(
-                        f"self.type != '{kind}' || has(self.{member})",
-                        f"must be set where type is {kind}; add it or change type",
-                        f".{member}",
-                    ),
-                    rule(
-                        f"self.type == '{kind}' || !has(self.{member})",
-                        f"is only for type {kind}; remove it or change type",
-                        f".{member}",
-                    ),
-                )
-            )
-        )
+        "json_schema_extra": rules(*one_block({"Classifier": "classifier", "Pinned": "pinned"}))
     }

@@ -68,11 +68,13 @@ class TierTimeouts(ApiModel):
 
     idle: Annotated[
         Annotated[str, Field(max_length=32), duration_between("10ms", "1h", "60s")] | None,
-        Field(description="Longest silence, before the first byte or between two. Default 60s."),
+        Field(
+            description="Longest silence, before the first byte or between two. Default 60s; total if less."
+        ),
     ] = None
     total: Annotated[
         Annotated[str, Field(max_length=32), duration_between("10ms", "24h", "10m")] | None,
-        Field(description="Longest whole answer. Default 10m."),
+        Field(description="Longest whole answer. Default 10m; idle if more."),
     ] = None
 
     model_config = ApiModel.model_config | {

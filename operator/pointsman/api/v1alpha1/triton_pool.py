@@ -8,14 +8,23 @@ from pydantic import Field
 
 from pointsman.api.v1alpha1.meta import (
     API_VERSION,
+    UNSEEN,
     ApiModel,
     Condition,
     ObjectMeta,
     list_map,
-    rule,
     rules,
 )
-from pointsman.api.v1alpha1.pods import AllowedNamespaces, Image, Placement, Replicas, Resources
+from pointsman.api.v1alpha1.pods import (
+    NAME_RULE,
+    AllowedNamespaces,
+    Image,
+    Placement,
+    PullSecrets,
+    Replicas,
+    Resources,
+    columns,
+)
 
 
 class Gpu(ApiModel):
@@ -49,6 +58,7 @@ class TritonPoolSpec(ApiModel):
         Resources | None, Field(description="Of each Triton. Default: requests of 500m CPU and 1Gi.")
     ] = None
     placement: Annotated[Placement | None, Field(description="Where the pods may run.")] = None
+    image_pull_secrets: PullSecrets = Field(default_factory=list)
     allowed_namespaces: Annotated[
         AllowedNamespaces | None,
         Field(description="Whose policies may have their classifiers here. Default: All."),
@@ -59,8 +69,8 @@ class TritonPoolStatus(ApiModel):
     """What is so; written by the operator alone."""
 
     observed_generation: Annotated[
-        int, Field(ge=0, description="metadata.generation that this was computed from.")
-    ] = 0
+        int, Field(ge=UNSEEN, description="metadata.generation that this was computed from; -1: of none yet.")
+    ] = UNSEEN
     conditions: Annotated[
         list[Condition],
         Field(
@@ -87,19 +97,8 @@ class TritonPool(ApiModel):
     PLURAL: ClassVar[str] = "tritonpools"
     SINGULAR: ClassVar[str] = "tritonpool"
     SHORT_NAMES: ClassVar[tuple[str, ...]] = ("tp",)
-    PRINTER_COLUMNS: ClassVar[tuple[dict[str, Any], ...]] = (
-        {"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].status"},
-        {"name": "Replicas", "type": "integer", "jsonPath": ".status.readyReplicas"},
-        {"name": "Models", "type": "integer", "jsonPath": ".status.models"},
-        {"name": "Policies", "type": "integer", "jsonPath": ".status.policies"},
-        {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
-        {"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].reason"},
-        {
-            "name": "Message",
-            "type": "string",
-            "jsonPath": ".status.conditions[?(@.type=='Ready')].message",
-            "priority": 1,
-        },
+    PRINTER_COLUMNS: ClassVar[tuple[dict[str, Any], ...]] = columns(
+        {"name": "Models", "type": "integer", "jsonPath": ".status.models"}
     )
 
     api_version: Literal["pointsman.dev/v1alpha1"] = API_VERSION
@@ -108,15 +107,7 @@ class TritonPool(ApiModel):
     spec: TritonPoolSpec
     status: TritonPoolStatus = Field(default_factory=TritonPoolStatus)
 
-    model_config = ApiModel.model_config | {
-        "json_schema_extra": rules(
-            rule(
-                "self.metadata.name.size() <= 35 && !self.metadata.name.contains('.')",
-                "metadata.name: must have at most 35 characters and no dot, as Services are named after it; "
-                "shorten it",
-            )
-        )
-    }
+    model_config = ApiModel.model_config | {"json_schema_extra": rules(NAME_RULE)}
 
     @property
     def key(self) -> str:

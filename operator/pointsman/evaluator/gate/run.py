@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -25,7 +27,7 @@ from pointsman.evaluator.store import StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pointsman.api.v1alpha1.rubrics import Dataset
+    from pointsman.api.v1alpha1.datasets import Dataset
     from pointsman.evaluator.cases import CaseItem, CaseState
     from pointsman.evaluator.classify import Answer, Classifiers
     from pointsman.evaluator.datasets import Loaded
@@ -47,6 +49,10 @@ LOOK_S: Final = 1.0
 """How often it is looked for rollouts whose gate has begun or is over."""
 WAIT_S: Final = 2.0
 """Before another look for a classifier, a way to a tier, a data set or money."""
+PASSES: Final = 3
+"""How often a case is asked whose outcome the store could not take."""
+STORED_S: Final = 0.2
+"""Before another look whether all cases are stored."""
 RETRIES_S: Final = (1.0, 4.0)
 """Before each further attempt at an answer that a tier did not give."""
 CONCURRENCY: Final = 16
@@ -73,6 +79,8 @@ class Kit:
     """(policy, rollout) → cases that the store has; blocking."""
     leads: Callable[[], bool]
     """Whether gate runs are this replica's to do."""
+    behind_s: Callable[[], float]
+    """Age of the oldest item that was taken and is not stored; infinite while the store takes nothing."""
 
 
 class GateRuns:
@@ -167,16 +175,35 @@ class GateRun:
         done: frozenset[str] = frozenset()
         if not self._anew:
             done = await self._done()
-        left = iter([case for case in cases.values() if case.id not in done])
+        left = [case for case in cases.values() if case.id not in done]
+        for _ in range(PASSES):
+            await self._ask(left, scorers)
+            done = await self._stored()
+            # What the store could not take in time was dropped. Of a run anew there are older states.
+            left = [case for case in left if case.id not in done and not self._anew]
+            if not left:
+                break
+        log.info("gate: every case is answered", extra={"policy": rollout.policy, "cases": len(cases)})
+
+    async def _ask(self, cases: Sequence[Case], scorers: Sequence[Scorer]) -> None:
+        left = iter(cases)
 
         async def work() -> None:
             for case in left:  # shared: each worker takes the next one
+                while math.isinf(self._kit.behind_s()):
+                    await self._wait("the store takes nothing: an answer would be paid for and lost")
                 await self._case(case, scorers)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(CONCURRENCY):
                 group.create_task(work())
-        log.info("gate: every case is answered", extra={"policy": rollout.policy, "cases": len(cases)})
+
+    async def _stored(self) -> frozenset[str]:
+        """Return the cases that are stored, once all that was taken is stored or dropped."""
+        asked = time.monotonic()
+        while self._kit.behind_s() >= time.monotonic() - asked:  # noqa: ASYNC110 - it is an age
+            await asyncio.sleep(STORED_S)
+        return await self._done()
 
     async def _done(self) -> frozenset[str]:
         while True:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from jsonschema.protocols import Validator
     from prometheus_client import CollectorRegistry
 
-    from pointsman.api.v1alpha1.rubrics import Rubric, RubricReference
+    from pointsman.api.v1alpha1.datasets import RubricReference
+    from pointsman.api.v1alpha1.rubrics import Rubric
     from pointsman.evaluator.datasets import Loaded
     from pointsman.evaluator.rubrics.judges import ReadKey
     from pointsman.rollout.observation import Source

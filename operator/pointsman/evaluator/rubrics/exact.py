@@ -12,7 +12,8 @@ from pointsman.evaluator.rubrics.types import Scored, Unscored
 from pointsman.evaluator.sources import SourceError
 
 if TYPE_CHECKING:
-    from pointsman.api.v1alpha1.rubrics import ExactMatch, Rubric, RubricReference
+    from pointsman.api.v1alpha1.datasets import RubricReference
+    from pointsman.api.v1alpha1.rubrics import ExactMatch, Rubric
     from pointsman.evaluator.datasets import Loaded
     from pointsman.evaluator.rubrics.types import Case
     from pointsman.evaluator.sources import Files

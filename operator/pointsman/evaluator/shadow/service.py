@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -40,6 +41,8 @@ QUEUE: Final = 2000
 QUEUE_BYTES: Final = 64 << 20
 CONCURRENCY: Final = 128
 """Replays at a time, of all policies: most of it is waiting for models."""
+WAIT_S: Final = 1.0
+"""Before another look whether the store takes what comes of it."""
 BLOCKED_S: Final = 30.0
 """How long after a replay that could not be made no agreement is counted."""
 ABOUT_THE_BODY: Final = UNREAD | {Reason.BODY_TOO_LARGE}
@@ -73,16 +76,21 @@ class Shadow:
         replayer: Replayer,
         scorers: Callable[[str], Sequence[Scorer]],
         take: Callable[[CaseItem], object],
+        behind_s: Callable[[], float],
         spending: Spending,
         registry: CollectorRegistry,
     ) -> None:
-        """`scorers`: of a policy's rubrics as they are now; `take`: the writer's queue."""
+        """Take `scorers` of a policy's rubrics as they are now, and `take`, the writer's queue.
+
+        `behind_s` is the age of the oldest item in it, infinite while the store takes nothing.
+        """
         self._policies = policies
         self._rollouts = rollouts
         self._classifiers = classifiers
         self._replayer = replayer
         self._scorers = scorers
         self._take = take
+        self._behind_s = behind_s
         self._spending = spending
         self._metrics = ShadowMetrics(registry)
         self._queue: asyncio.Queue[ScoredRequest] = asyncio.Queue()
@@ -121,6 +129,8 @@ class Shadow:
     async def _work(self) -> None:
         while True:
             scored = self._next(await self._queue.get())
+            while math.isinf(self._behind_s()):  # noqa: ASYNC110 - an answer would be paid for and lost
+                await asyncio.sleep(WAIT_S)
             rollout = self._rollouts.get(scored.record.policy)
             if rollout is None or rollout.id != scored.record.rollout:
                 self._metrics.skipped.labels("ended").inc()

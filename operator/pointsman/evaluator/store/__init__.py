@@ -6,6 +6,7 @@ newest version, `replicas` lets several evaluators share one without counting an
 
 from pointsman.evaluator.store.database import (
     FencedError,
+    FullError,
     RefusedError,
     StoreError,
     TakenError,
@@ -13,4 +14,12 @@ from pointsman.evaluator.store.database import (
 )
 from pointsman.evaluator.store.store import Store
 
-__all__ = ["FencedError", "RefusedError", "Store", "StoreError", "TakenError", "UnavailableError"]
+__all__ = [
+    "FencedError",
+    "FullError",
+    "RefusedError",
+    "Store",
+    "StoreError",
+    "TakenError",
+    "UnavailableError",
+]

@@ -23,6 +23,10 @@ class UnavailableError(StoreError):
     """The store does not take anything now: locked, full, restarting, away. The same may succeed later."""
 
 
+class FullError(UnavailableError):
+    """There is no room where the store lies."""
+
+
 class RefusedError(StoreError):
     """The store cannot take these rows, now or later."""
 
@@ -58,6 +62,9 @@ class Database(Protocol):
     def transaction(self) -> AbstractContextManager[None]:
         """Write all that is written within, or nothing; nobody else writes meanwhile."""
 
+    def deletion(self) -> AbstractContextManager[None]:
+        """Do the same, to let go of rows: also where there is no room for more of them."""
+
     def snapshot(self) -> AbstractContextManager[None]:
         """See one state of the whole store within."""
 
@@ -69,6 +76,9 @@ class Database(Protocol):
 
     def many(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
         """Run a statement that returns nothing once for each row."""
+
+    def make_room(self) -> bool:
+        """Give up what was set aside for deletions on a full volume; False: there is nothing."""
 
     def damage(self) -> list[str]:
         """Return what is wrong with the files, as far as the database can tell."""

@@ -2,7 +2,8 @@
 
 Whoever writes holds one advisory lock of the database to the end of its transaction. So all that is true of
 SQLite's single writer is true here: no lost update, no deadlock, nothing between two statements. Locks are of
-transactions and time-outs are set within them: a pooler like PgBouncer may stand between.
+transactions, time-outs are set within them, and no statement is prepared where a pooler like PgBouncer stands
+between: each transaction may get another of its connections.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import psycopg
 from psycopg.adapt import Loader
 
-from pointsman.evaluator.store.database import RefusedError, Row, StoreError, UnavailableError
+from pointsman.evaluator.store.database import FullError, RefusedError, Row, StoreError, UnavailableError
 from pointsman.evaluator.store.migrations import LATEST, MIGRATIONS, newer
 from pointsman.evaluator.store.watch import Watch
 
@@ -43,6 +44,17 @@ IDLE_MS: Final = 10_000
 MIGRATE_MS: Final = 600_000
 DEADLINE_S: Final = 45.0
 """Of a whole transaction, by our own clock: for a server that says nothing, not even that it is late."""
+BEAT_S: Final = 8.0
+"""Of a heartbeat: several must fit into a lease."""
+
+_NEVER: Final = {
+    "statement pooling mode": "set pool_mode of the pooler to transaction, or session",
+    "unsupported startup parameter": (
+        "take it out of --store and set it of the role (ALTER ROLE … SET search_path = …); in the pooler's"
+        " ignore_startup_parameters it would be forgotten"
+    ),
+}
+"""What PgBouncer says where it can never work, and what does."""
 
 _LIMITS: Final = (
     f"SET LOCAL statement_timeout = {STATEMENT_MS}; SET LOCAL lock_timeout = {LOCK_MS};"
@@ -107,13 +119,21 @@ class Postgres:
         """Hold the one lock of all writers within."""
         return self._within(_WRITE)
 
+    def deletion(self) -> Any:
+        """Hold it, to let go of rows."""
+        return self._within(_WRITE)
+
+    def make_room(self) -> bool:
+        """Return False: its volume is not ours."""
+        return False
+
     def snapshot(self) -> Any:
         """See one state within, whatever is written meanwhile."""
         return self._within(_READ)
 
     def beating(self) -> Any:
         """Write within without waiting for other writers."""
-        return self._within(_BEAT)
+        return self._within(_BEAT, BEAT_S)
 
     def migration(self) -> Any:
         """Be the only one that changes tables within."""
@@ -129,6 +149,8 @@ class Postgres:
                 connection.execute("COMMIT", prepare=False)
         except BaseException as error:
             self._roll_back()
+            if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+                self.close()  # a standby, perhaps one that has just become it: who leads is found anew
             named = _named(error)
             if named is None:
                 raise
@@ -193,7 +215,16 @@ class Postgres:
                 fallback_application_name="pointsman-evaluator",
             )
             self._connection.adapters.register_loader("numeric", _Whole)
+            with self._watch.within(self._connection, CONNECT_S):
+                if _pooled(self._connection):
+                    self._connection.prepare_threshold = None
         return self._connection
+
+
+def _pooled(connection: psycopg.Connection[Row]) -> bool:
+    """Tell whether a pooler stands between: it names another process to us than the one that serves us."""
+    (serving,) = connection.execute("SELECT pg_backend_pid()", prepare=False).fetchone() or (0,)
+    return bool(serving != connection.info.backend_pid)
 
 
 def migrate(database: Postgres) -> None:
@@ -220,9 +251,13 @@ def _version(database: Postgres) -> int:
     return int(version)
 
 
-def _named(error: BaseException) -> StoreError | None:
+def _named(error: BaseException) -> StoreError | None:  # noqa: PLR0911 - a table
     """Return what an error means to the store; None: it is not the database's."""
     match error:
+        case psycopg.errors.DiskFull():
+            return FullError(_words(error))
+        case psycopg.Error() if remedy := _remedy(str(error)):
+            return StoreError(f"{_words(error)}; {remedy}")
         case psycopg.DataError() | psycopg.IntegrityError() | psycopg.NotSupportedError():
             return RefusedError(_words(error))
         case psycopg.Error():  # connection, lock, time-out, disk, standby; also a right that is missing
@@ -232,6 +267,10 @@ def _named(error: BaseException) -> StoreError | None:
         case OverflowError() | ValueError():
             return RefusedError(str(error))
     return None
+
+
+def _remedy(words: str) -> str:
+    return next((remedy for said, remedy in _NEVER.items() if said in words), "")
 
 
 def _words(error: BaseException) -> str:

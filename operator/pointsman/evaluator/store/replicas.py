@@ -1,9 +1,11 @@
 """Several evaluators on one database: who counts in whose name, who leads, who inherits. Blocking.
 
 Each replica counts what it wrote in rows of `totals` of its own. One that was not heard of for `LEASE_S` is
-dead: the leader adds its counts to its own and takes over what it had to score, in one transaction, so that
-no count is anywhere twice. A replica that was taken for dead and is not finds no row of itself at its next
-write (`FencedError`), and joins anew, with counts from zero. It has shown none since `TRUSTED_S`.
+dead: the leader takes over its counts and what it had to score, in one transaction, so that no count is twice
+anywhere. They are not added to the leader's own, which would look to Prometheus as if all of it had just
+happened: they are its *estate*, shown beside its own counts under a label that is new with each death.
+A replica that was taken for dead and is not finds no row of itself at its next write (`FencedError`), and
+joins anew, with counts from zero. It has shown none since `TRUSTED_S`.
 All times are the database's clock.
 """
 
@@ -23,6 +25,8 @@ LEASE_S: Final = 30.0
 TRUSTED_S: Final = 10.0
 """A replica that cannot reach the database for so long shows no counts. What lies between that and the lease
 is for Prometheus to see it: scrape more often than every 20 s."""
+ESTATE: Final = "/"
+"""Between the heir's name and the label, in the rows of an estate; no name of a replica has one."""
 _NOW: Final = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
 
 
@@ -134,10 +138,8 @@ def beat(db: Postgres, replica: Replica, behind: Behind, lease_s: float, trusted
     )
 
 
-def adopt(
-    db: Database, replica: Replica, dead: str, lease_s: float
-) -> list[tuple[str, str, str, int]] | None:
-    """Take over a dead replica's counts (returned) and what it had to score; None: it lives after all."""
+def adopt(db: Database, replica: Replica, dead: str, lease_s: float) -> bool:
+    """Take over a dead replica's counts and what it had to score; False: it lives after all."""
     with db.transaction():
         fence(db, replica)
         gone = db.execute(
@@ -145,20 +147,23 @@ def adopt(
             (dead, replica.name, _micros(lease_s)),
         ).fetchone()
         if gone is None:
-            return None
-        inherited = db.execute(
-            "DELETE FROM totals WHERE replica = ? RETURNING family, labels, part, value", (dead,)
-        ).fetchall()
-        db.many(
-            "INSERT INTO totals AS known (replica, family, labels, part, value) VALUES (?,?,?,?,?)"
-            " ON CONFLICT (replica, family, labels, part)"
-            " DO UPDATE SET value = known.value + excluded.value",
-            [(replica.name, *row) for row in inherited],
+            return False
+        estate = f"{replica.name}{ESTATE}{uuid.uuid4().hex[:8]}"
+        db.execute(
+            "INSERT INTO totals (replica, family, labels, part, value)"
+            " SELECT ?, family, labels, part, sum(value) FROM totals"
+            " WHERE replica = ? OR starts_with(replica, ?) OR starts_with(replica, ?) GROUP BY 2, 3, 4",
+            (estate, dead, dead + ESTATE, replica.name + ESTATE),
+        )
+        db.execute(
+            "DELETE FROM totals WHERE replica <> ?"
+            " AND (replica = ? OR starts_with(replica, ?) OR starts_with(replica, ?))",
+            (estate, dead, dead + ESTATE, replica.name + ESTATE),
         )
         db.execute(
             "UPDATE requests SET scorer = ?, handed = TRUE WHERE pending AND scorer = ?", (replica.name, dead)
         )
-    return [(family, labels, part, value) for family, labels, part, value in inherited]
+    return True
 
 
 def _micros(seconds: float) -> int:

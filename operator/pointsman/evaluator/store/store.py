@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter, defaultdict
-from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Self
+from collections import Counter
+from functools import partial
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
-from pointsman.evaluator.evidence import ALL_FAMILIES
 from pointsman.evaluator.ledger import NodeState
 from pointsman.evaluator.pending import read_pending, read_texts
 from pointsman.evaluator.recount import recount, uncounted
@@ -15,11 +13,14 @@ from pointsman.evaluator.rows import Forgotten, Written, drop_texts, insert_capt
 from pointsman.evaluator.score_rows import Transaction, insert_cases, insert_scores
 from pointsman.evaluator.store.address import address as read_address
 from pointsman.evaluator.store.connect import connect
-from pointsman.evaluator.store.replicas import ALONE, fence
+from pointsman.evaluator.store.database import FullError
+from pointsman.evaluator.store.gone import drop_rollouts, drop_series
+from pointsman.evaluator.store.replicas import ALONE, ESTATE, fence
+from pointsman.evaluator.store.series import labels_of, series_of
 from pointsman.evaluator.totals import Name, Series
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from pointsman.evaluator.record import AccessRecord
     from pointsman.evaluator.rows import Batch, CaptureRow
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pointsman.evaluator.store.database import Database
     from pointsman.evaluator.store.replicas import Replica
 
+T = TypeVar("T")
 
 CHUNK: Final = 2000
 """Rows deleted in one transaction: a sweep never holds the writer for long."""
@@ -63,6 +65,17 @@ class Store:
                 "SELECT family, labels, part, value FROM totals WHERE replica = ?", (self.replica.name,)
             ).fetchall()
         return Counter({series_of(*row[:3]): row[3] for row in rows})
+
+    def estate(self) -> tuple[str, Counter[Series]]:
+        """Return the counters that this replica has taken over from dead ones, and their label."""
+        prefix = self.replica.name + ESTATE
+        with self.db.snapshot():
+            rows = self.db.execute(
+                "SELECT family, labels, part, value, replica FROM totals WHERE substr(replica, 1, ?) = ?",
+                (len(prefix), prefix),
+            ).fetchall()
+        label = rows[0][4].removeprefix(prefix) if rows else ""
+        return label, Counter({series_of(*row[:3]): row[3] for row in rows})
 
     def all_totals(self) -> Counter[Series]:
         """Return the sums of all replicas' counters."""
@@ -140,7 +153,7 @@ class Store:
                 "INSERT INTO totals AS known (replica, family, labels, part, value) VALUES (?,?,?,?,?)"
                 " ON CONFLICT (replica, family, labels, part)"
                 " DO UPDATE SET value = known.value + excluded.value",
-                [(name, s.family, _labels(s.labels), s.part, n) for s, n in written.counts.items()],
+                [(name, s.family, labels_of(s.labels), s.part, n) for s, n in written.counts.items()],
             )
         return written
 
@@ -212,9 +225,9 @@ class Store:
             first=f"DELETE FROM results WHERE request IN {old}",  # noqa: S608 - no value is in it
         )
         for table, column in (("pairs", "at_us"), ("shadow_requests", "at_us"), ("sessions", "seen_us")):
-            while self._delete_before(table, column, before_us):
+            while self._let_go(partial(self._delete_before, table, column, before_us)):
                 pass
-        with self.db.transaction():
+        with self.db.deletion():
             self.db.execute("DELETE FROM rollouts WHERE over_us < ?", (before_us,))
             self.db.execute("DELETE FROM forgotten WHERE at_us < ?", (nodes_before_us,))
             self.db.execute("DELETE FROM nodes WHERE seen_us < ?", (nodes_before_us,))
@@ -225,7 +238,12 @@ class Store:
 
         What is still under way is dropped when it arrives. The requests stay counted: no person is in them.
         """
-        with self.db.transaction():
+        found = self._let_go(partial(self._forget, session, now_us))
+        self.db.tidy()
+        return found
+
+    def _forget(self, session: str, now_us: int) -> Forgotten:
+        with self.db.deletion():
             found = self.db.execute(
                 "SELECT policy, request_id FROM requests WHERE session = ?", (session,)
             ).fetchall()
@@ -239,7 +257,6 @@ class Store:
                 " ON CONFLICT (session) DO UPDATE SET at_us = excluded.at_us",
                 (session, now_us),
             )
-        self.db.tidy()
         return Forgotten(len(found), texts)
 
     def drop_series(self, alive: Mapping[str, frozenset[str]], now_us: int, keep_us: int) -> list[Series]:
@@ -247,31 +264,9 @@ class Store:
 
         `alive`: policy → its revisions. What belongs to no policy stays; rollouts end by `drop_rollouts`.
         """
-        scopes: dict[tuple[str, str], list[Series]] = defaultdict(list)
-        for series in self.all_totals():
-            labels = dict(zip(ALL_FAMILIES[series.family].labels, series.labels, strict=True))
-            if labels.get("policy") and "rollout" not in labels:
-                scopes[f"{labels['namespace']}/{labels['policy']}", labels.get("revision", "")].append(series)
-        dropped: list[Series] = []
-        with self.db.transaction():
-            rows = self.db.execute("SELECT policy, revision, since_us FROM gone").fetchall()
-            since = {(policy, revision): at for policy, revision, at in rows}
-            back = "DELETE FROM gone WHERE policy = ? AND revision = ?"
-            for (policy, revision), members in scopes.items():
-                if policy in alive and (not revision or revision in alive[policy]):
-                    if (policy, revision) in since:
-                        self.db.execute(back, (policy, revision))
-                elif since.get((policy, revision), now_us) + keep_us <= now_us:
-                    dropped += members
-                    self._uncount(policy, revision)
-                    self.db.execute(back, (policy, revision))
-                else:
-                    self.db.execute(
-                        "INSERT INTO gone (policy, revision, since_us) VALUES (?,?,?) ON CONFLICT DO NOTHING",
-                        (policy, revision, now_us),
-                    )
-            self._delete_totals(dropped)
-        return dropped
+        totals = self.all_totals()
+        with self.db.deletion():
+            return drop_series(self.db, totals, alive, now_us, keep_us)
 
     def drop_rollouts(
         self,
@@ -285,34 +280,9 @@ class Store:
         `live` and `ended_us` name rollouts as (policy, id). One that is neither was superseded: it is over
         from the first time that it is seen so.
         """
-        members: dict[tuple[str, str], list[Series]] = defaultdict(list)
-        for series in self.all_totals():
-            labels = dict(zip(ALL_FAMILIES[series.family].labels, series.labels, strict=True))
-            if "rollout" in labels:
-                members[f"{labels['namespace']}/{labels['policy']}", labels["rollout"]].append(series)
-        dropped: list[Series] = []
-        with self.db.transaction():
-            for rollout, series_of_it in members.items():
-                if rollout in live:
-                    self.db.execute("DELETE FROM rollouts WHERE policy = ? AND rollout = ?", rollout)
-                    continue
-                over_us = ended_us.get(rollout, now_us)
-                self.db.execute(
-                    "INSERT INTO rollouts (policy, rollout, over_us) VALUES (?,?,?) ON CONFLICT DO NOTHING",
-                    (*rollout, over_us),
-                )
-                found = self.db.execute(
-                    "SELECT over_us FROM rollouts WHERE policy = ? AND rollout = ?", rollout
-                ).fetchone()
-                if found is not None and found[0] + keep_us <= now_us:
-                    dropped += series_of_it
-                    self.db.execute(
-                        "UPDATE rollouts SET dropped = TRUE WHERE policy = ? AND rollout = ?", rollout
-                    )
-                    for statement in _END_OF_GATE:
-                        self.db.execute(statement, rollout)
-            self._delete_totals(dropped)
-        return dropped
+        totals = self.all_totals()
+        with self.db.deletion():
+            return drop_rollouts(self.db, totals, live, ended_us, now_us, keep_us)
 
     # -- inside ----------------------------------------------------------------------------------------------
 
@@ -320,9 +290,18 @@ class Store:
         rows = self.db.execute("SELECT family, labels, part, sum(value) FROM totals GROUP BY 1, 2, 3")
         return Counter({series_of(*row[:3]): row[3] for row in rows})
 
+    def _let_go(self, work: Callable[[], T]) -> T:
+        """Delete something; where there is no room even for that, with what was set aside for it."""
+        try:
+            return work()
+        except FullError:
+            if not self.db.make_room():
+                raise
+            return work()
+
     def _delete_before(self, table: str, column: str, before_us: int) -> bool:
         """Delete a chunk of rows; False if there was none."""
-        with self.db.transaction():
+        with self.db.deletion():
             oldest = self.db.execute(
                 f"SELECT {column} FROM {table} WHERE {column} < ? ORDER BY 1 LIMIT 1 OFFSET ?",  # noqa: S608 - names are ours
                 (before_us, CHUNK),
@@ -332,48 +311,29 @@ class Store:
 
     def _delete_chunks(self, statement: str, parameters: tuple[object, ...], first: str = "") -> int:
         """Delete until nothing is left to delete; `first` is run before each chunk, on the same rows."""
-        deleted = 0
-        while True:
-            with self.db.transaction():
+        deleted, chunk = 0, CHUNK
+
+        def one() -> int:
+            with self.db.deletion():
                 if first:
-                    self.db.execute(first, (*parameters, CHUNK))
-                count = self.db.execute(statement, (*parameters, CHUNK)).rowcount
+                    self.db.execute(first, (*parameters, chunk))
+                return self.db.execute(statement, (*parameters, chunk)).rowcount
+
+        while True:
+            try:
+                count = self._let_go(one)
+            except FullError:
+                if chunk == 1:
+                    raise
+                chunk = max(1, chunk // 8)  # what is deleted is written over: that takes room, too
+                self.db.make_room()
+                continue
             deleted += count
-            if count < CHUNK:
+            if count < chunk:
                 return deleted
+            if chunk < CHUNK:
+                self.db.tidy()
 
     def _dropped(self) -> frozenset[tuple[str, str]]:
         rows = self.db.execute("SELECT policy, rollout FROM rollouts WHERE dropped").fetchall()
         return frozenset((policy, rollout) for policy, rollout in rows)
-
-    def _uncount(self, policy: str, revision: str) -> None:
-        """Let rows no longer say that they are counted in series that are dropped."""
-        self.db.execute(
-            "UPDATE requests SET half = '' WHERE policy = ? AND revision = ? AND half <> ''",
-            (policy, revision),
-        )
-        self.db.execute("DELETE FROM sessions WHERE policy = ? AND revision = ?", (policy, revision))
-
-    def _delete_totals(self, dropped: Iterable[Series]) -> None:
-        """Delete series of all replicas; each of them sees it at its next sweep."""
-        self.db.many(
-            "DELETE FROM totals WHERE family = ? AND labels = ? AND part = ?",
-            [(s.family, _labels(s.labels), s.part) for s in dropped],
-        )
-
-
-_END_OF_GATE: Final = (
-    "DELETE FROM gates WHERE policy = ? AND rollout = ?",
-    "DELETE FROM gate_cases WHERE policy = ? AND rollout = ?",
-    "DELETE FROM gate_clusters WHERE policy = ? AND rollout = ?",
-)
-
-
-@lru_cache(8192)
-def _labels(labels: tuple[str, ...]) -> str:
-    return json.dumps(labels, ensure_ascii=False, separators=(",", ":"))
-
-
-def series_of(family: str, labels: str, part: str) -> Series:
-    """Return a series as its row names it."""
-    return Series(family, tuple(json.loads(labels)), part)

@@ -33,6 +33,7 @@ class Cluster(Runnable):
 
     A context manager (never an asynchronous one: children die with the thread that started them); or `parts`
     for a supervisor. `images`: names of the catalog to have on the node besides those that it needs.
+    `volume_mib`: each volume is a file system of this size, in memory, that can be full; None: a folder.
     """
 
     def __init__(
@@ -42,12 +43,14 @@ class Cluster(Runnable):
         images: Iterable[str] = (),
         gpus: int = 8,
         metrics: bool = False,
+        volume_mib: int | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         machine.prepare(say)
         _clear(say)
         self.state_dir = state_dir.resolve()
-        self._say, self._gpus, self._metrics = say, gpus, metrics
+        self.gpus = gpus
+        self._say, self._metrics, self._volume_mib = say, metrics, volume_mib
         self._held = contextlib.ExitStack()
         self._images = [*images, *(["metrics-server"] if metrics else [])]
         self._loading: threading.Thread | None = None
@@ -83,6 +86,8 @@ class Cluster(Runnable):
         machine.set_up(self.state_dir, self.layout.images)
         for folder in addons.volume_folders(self.layout.volumes):
             folder.mkdir(parents=True, exist_ok=True)
+            if self._volume_mib is not None:
+                machine.mount_memory(folder, self._volume_mib << 10)
 
     def start(self) -> None:
         """Start what needs nothing else; does not wait."""
@@ -160,8 +165,8 @@ class Cluster(Runnable):
         with Kubectl(self.kubeconfig) as kubectl:
             _until(lambda: layout.NODE in _names(kubectl, "/api/v1/nodes"), "the kubelet registers its node")
             kubectl.apply(addons.dns() + addons.storage(self.layout.volumes))
-            if self._gpus:
-                self.set_gpus(self._gpus)
+            if self.gpus:
+                self.set_gpus(self.gpus)
             _until(lambda: is_true(kubectl.get(_NODE_PATH), "Ready"), f"node {layout.NODE} is Ready")
             self._say(f"node {layout.NODE} is Ready")
             self._await_deployment(kubectl, "coredns")

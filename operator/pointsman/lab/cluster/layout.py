@@ -139,6 +139,8 @@ def kubelet(at: Layout, authority: Path, serving: Pair) -> str:
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
         "imageGCHighThresholdPercent": 100,
         "nodeStatusUpdateFrequency": "5s",
+        # How soon pods see a changed Secret; the default is a minute.
+        "syncFrequency": "10s",
         "oomScoreAdj": 0,
         "makeIPTablesUtilChains": False,
         "podLogsDir": str(at.home / "pod-logs"),

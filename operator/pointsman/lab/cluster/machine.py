@@ -28,7 +28,11 @@ PACKAGES: Final = {
 """Program: Debian's package."""
 _SWITCHES: Final = ("net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables")
 _CGROUPS: Final = Path("/sys/fs/cgroup")
+_SHARES: Final = {"cpu.shares": 16 << 10, "cpu.weight": 1600}
+"""All pods together: by default they would get as much of a busy machine as one process beside them does."""
 _RUN_S: Final = 30
+_NEEDED: Final = 1 << 12 | 1 << 21
+"""CAP_NET_ADMIN and CAP_SYS_ADMIN (capabilities(7))."""
 _MEMORY_KIB: Final = 8 << 20
 """All our images take a third of it."""
 
@@ -57,7 +61,15 @@ def problem() -> str | None:
         return f"a real node needs Linux; this is {platform.system()}: use a virtual machine with Debian 12"
     if os.geteuid() != 0:
         return "a real node makes network devices, mounts and cgroups, which only root may: run it by sudo"
+    if _capabilities() & _NEEDED != _NEEDED:
+        return "root lacks CAP_NET_ADMIN or CAP_SYS_ADMIN here: use a machine, or a privileged container"
     return None
+
+
+def _capabilities() -> int:
+    """Return what this process may, as the kernel numbers it."""
+    lines = Path("/proc/self/status").read_text("ascii").splitlines()
+    return next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff:"))
 
 
 def prepare(say: Callable[[str], None]) -> None:
@@ -112,6 +124,10 @@ def set_up(state: Path, images: Path) -> None:
 def tear_down(state: Path) -> None:
     """Remove the bridge, and set the kernel's switches to what they were."""
     if owner() is not None:
+        ports = json.loads(run(["ip", "-json", "link", "show", "master", BRIDGE], check=False) or "[]")
+        for port in ports:
+            # The kernel would remove them with their pods' namespaces, some time after.
+            run(["ip", "link", "delete", port["ifname"]], check=False)
         run(["ip", "link", "delete", BRIDGE])
     kept = state / "switches.json"
     if kept.exists():
@@ -134,8 +150,12 @@ def _keep_in_memory(folder: Path) -> None:
     lines = Path("/proc/meminfo").read_text("ascii").splitlines()
     free_kib = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     if free_kib >= _MEMORY_KIB:
-        options = f"size={_MEMORY_KIB}k,mode=711"
-        run(["mount", "-t", "tmpfs", "-o", options, "pointsman-images", str(folder)])
+        mount_memory(folder, _MEMORY_KIB)
+
+
+def mount_memory(folder: Path, kib: int) -> None:
+    """Mount a file system in memory on a folder; `sweep` unmounts it."""
+    run(["mount", "-t", "tmpfs", "-o", f"size={kib}k,mode=711", "pointsman-lab", str(folder)])
 
 
 def _make_cgroup(folder: Path) -> None:
@@ -151,6 +171,9 @@ def _make_cgroup(folder: Path) -> None:
         # Version 1: nothing may run in a cpuset without processors.
         if (folder / name).exists() and (above / name).exists():
             _try_write(folder / name, (above / name).read_text("ascii").strip())
+    for name, share in _SHARES.items():
+        if (folder / name).exists():
+            _try_write(folder / name, str(share))
 
 
 def _try_write(path: Path, text: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,10 @@ from pointsman.xds.translate.options import Options
 from pointsman.xds.translate.resources import CLUSTER, LISTENER, ROUTES, SECRET
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from envoy.config.listener.v3 import listener_pb2
+    from envoy.config.route.v3 import route_components_pb2, route_pb2
     from google.protobuf.message import Message
 
     from pointsman.plan.types import (
@@ -36,13 +39,30 @@ __all__ = [
     "SECRET",
     "Options",
     "Resources",
+    "Routing",
     "certificate",
     "named_secrets",
     "names",
+    "parts",
     "secret",
     "secret_names",
     "translate",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """A route configuration in two parts: all but its hosts, and thousands of these, most as they were."""
+
+    config: route_pb2.RouteConfiguration
+    hosts: Sequence[route_components_pb2.VirtualHost]
+
+    def whole(self) -> route_pb2.RouteConfiguration:
+        """Return it as one message."""
+        made = type(self.config)()
+        made.CopyFrom(self.config)
+        made.virtual_hosts.extend(self.hosts)
+        return made
 
 
 def translate(plan: GatewayPlan, options: Options) -> Resources:
@@ -50,21 +70,27 @@ def translate(plan: GatewayPlan, options: Options) -> Resources:
 
     The secrets that they name are `secret_names` of the policies, and the listeners' certificates.
     """
+    found, routings = parts(plan, options)
+    return {**found, ROUTES: {each.config.name: each.whole() for each in routings}}
+
+
+def parts(plan: GatewayPlan, options: Options) -> tuple[Resources, list[Routing]]:
+    """Return a gateway's listeners and clusters, and its routes unassembled.
+
+    What is the same as the last time is the same object.
+    """
     if plan.front is not None:
         options = replace(options, body_limit=plan.front.body_limit)
-    found: Resources = {LISTENER: {}, CLUSTER: {}, ROUTES: {}}
-    for policy in plan.policies:
-        for arm in (*policy.arms, *policy.warm):
-            triton = arm.classifier.triton if arm.classifier is not None else None
-            for kind, name, message in _served_by(arm.tiers, triton, options):
-                found[kind].setdefault(name, message)
+    found: Resources = {LISTENER: {}, CLUSTER: {}}
+    for served in {each for policy in plan.policies for each in _served(policy)}:
+        for kind, name, message in _served_by(*served, options):
+            found[kind].setdefault(name, message)
     front = _front(plan, options)
     found[LISTENER] |= {listener.name: listener for listener in front}
-    routings = [shadow.route_configuration(plan, options)]
+    routings = [Routing(shadow.configuration(), shadow.hosts(plan, options))]
     if front:  # else Envoy would never ask for them
-        routings.append(routes.route_configuration(plan, options))
-    found[ROUTES] |= {routing.name: routing for routing in routings}
-    return {kind: dict(sorted(by_name.items())) for kind, by_name in found.items()}
+        routings.insert(0, Routing(routes.configuration(), routes.hosts(plan, options)))
+    return {kind: dict(sorted(by_name.items())) for kind, by_name in found.items()}, routings
 
 
 def _front(plan: GatewayPlan, options: Options) -> list[listener_pb2.Listener]:
@@ -73,6 +99,7 @@ def _front(plan: GatewayPlan, options: Options) -> list[listener_pb2.Listener]:
     return [entry.gateway_listener(each, options) for each in plan.front.listeners]
 
 
+@lru_cache(maxsize=16_384)
 def secret_names(policy: PolicyPlan) -> frozenset[SecretName]:
     """Return the keys that a policy's tiers need, warm ones too."""
     arms = (*policy.arms, *policy.warm)
@@ -105,7 +132,14 @@ def certificate(name: CertificateName, chain: bytes, key: bytes) -> Message:
     return secret_pb2.Secret(name=name.resource, tls_certificate=pair)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16_384)
+def _served(policy: PolicyPlan) -> tuple[tuple[tuple[TierPlan, ...], TritonPlan | None], ...]:
+    """Return (tiers, Triton) of each of a policy's arms: policies of a namespace often share them."""
+    arms = (*policy.arms, *policy.warm)
+    return tuple((arm.tiers, arm.classifier.triton if arm.classifier is not None else None) for arm in arms)
+
+
+@lru_cache(maxsize=16_384)
 def _served_by(
     tier_plans: tuple[TierPlan, ...], triton: TritonPlan | None, options: Options
 ) -> tuple[tuple[str, str, Message], ...]:

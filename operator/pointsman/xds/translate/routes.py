@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 _SLACK_MS: Final = 5_000
 
 
-def route_configuration(plan: GatewayPlan, options: Options) -> route_pb2.RouteConfiguration:
-    """Return the entry's route configuration: every domain once, the most specific host's policies first."""
+def configuration() -> route_pb2.RouteConfiguration:
+    """Return the entry's route configuration, but for its hosts."""
+    return route_pb2.RouteConfiguration(
+        name=names.ENTRY, ignore_port_in_host_matching=True, request_headers_to_remove=NOT_FOR_TIERS
+    )
+
+
+def hosts(plan: GatewayPlan, options: Options) -> list[route_components_pb2.VirtualHost]:
+    """Return the entry's hosts: every domain once, the most specific host's policies first."""
     hostnames = sorted({host for policy in plan.policies for host in policy.hostnames})
     candidates: dict[str, list[PolicyPlan]] = {host: [] for host in hostnames}
     for policy in plan.policies:
         wild = any(host.startswith("*") for host in policy.hostnames)
         for host in hostnames if wild else policy.hostnames:
             candidates[host].append(policy)
-    hosts = [_virtual_host(h, tuple(policies_of(h, found)), options) for h, found in candidates.items()]
-    if "*" not in hostnames:
-        hosts.append(_host("*", [_nowhere()], options))
-    return route_pb2.RouteConfiguration(
-        name=names.ENTRY,
-        virtual_hosts=hosts,
-        ignore_port_in_host_matching=True,
-        request_headers_to_remove=NOT_FOR_TIERS,
-    )
+    made = [_virtual_host(h, tuple(policies_of(h, found)), options) for h, found in candidates.items()]
+    return made if "*" in hostnames else [*made, _others(options)]
 
 
 def policies_of(host: str, policies: Sequence[PolicyPlan]) -> list[PolicyPlan]:
@@ -68,7 +68,7 @@ def _specificity(host: str, name: str) -> int:
     return -1
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16_384)
 def _virtual_host(
     name: str, policies: tuple[PolicyPlan, ...], options: Options
 ) -> route_components_pb2.VirtualHost:
@@ -85,6 +85,12 @@ def _virtual_host(
     context = dispatch_context(models, options, split)
     host.typed_per_filter_config[names.DISPATCH].CopyFrom(lua_context(context))
     return host
+
+
+@lru_cache(maxsize=16)
+def _others(options: Options) -> route_components_pb2.VirtualHost:
+    """Return the host of all domains that no policy names."""
+    return _host("*", [_nowhere()], options)
 
 
 def _host(

@@ -18,28 +18,36 @@ from pointsman.xds.translate.headers import NOT_FOR_TIERS
 from pointsman.xds.translate.resources import ms
 
 if TYPE_CHECKING:
-    from pointsman.plan.types import GatewayPlan, TierPlan
+    from pointsman.plan.types import GatewayPlan, PolicyPlan, TierPlan
     from pointsman.xds.translate.options import Options
 
 _SLACK_MS = 5_000
 
 
-def route_configuration(plan: GatewayPlan, options: Options) -> route_pb2.RouteConfiguration:
-    """Return the shadow listener's routes; without policies none, so that all is 404."""
-    hosts = {
-        f"{policy.key}/{arm.revision}/{tier.name}": tier
-        for policy in plan.policies
-        for arm in (*policy.arms, *policy.warm)
-        for tier in arm.tiers
-    }
+def configuration() -> route_pb2.RouteConfiguration:
+    """Return the shadow listener's route configuration, but for its hosts."""
     return route_pb2.RouteConfiguration(
-        name=names.SHADOW,
-        virtual_hosts=[_host(domain, tier, options) for domain, tier in sorted(hosts.items())],
-        request_headers_to_remove=[*NOT_FOR_TIERS, Header.SHADOW],
+        name=names.SHADOW, request_headers_to_remove=[*NOT_FOR_TIERS, Header.SHADOW]
     )
 
 
-@lru_cache(maxsize=32_768)
+def hosts(plan: GatewayPlan, options: Options) -> list[route_components_pb2.VirtualHost]:
+    """Return the shadow listener's hosts; without policies none, so that all is 404."""
+    tiers = dict(pair for policy in plan.policies for pair in _tiers(policy))
+    return [_host(domain, tier, options) for domain, tier in sorted(tiers.items(), key=lambda pair: pair[0])]
+
+
+@lru_cache(maxsize=16_384)
+def _tiers(policy: PolicyPlan) -> tuple[tuple[str, TierPlan], ...]:
+    """Return (domain, tier) of each of a policy's arms."""
+    return tuple(
+        (f"{policy.key}/{arm.revision}/{tier.name}", tier)
+        for arm in (*policy.arms, *policy.warm)
+        for tier in arm.tiers
+    )
+
+
+@lru_cache(maxsize=65_536)
 def _host(domain: str, tier: TierPlan, options: Options) -> route_components_pb2.VirtualHost:
     """Return the way to one tier's listener: no failover, as it is this tier's answer that is scored."""
     action = route_components_pb2.RouteAction(

@@ -21,6 +21,7 @@ from operator_kit import (
     sha256,
     shown,
 )
+from pointsman.api.v1alpha1.meta import UNSEEN
 from pointsman.lab.triton import Triton
 from pointsman.triton.endpoint import Settings as TritonSettings
 from pointsman.triton.repository import PROBE_BODY
@@ -279,7 +280,7 @@ async def test_a_lost_status_is_always_strong_and_heals(cluster: Cluster, triton
         (old,) = await cluster.revisions()
     await cluster.delete()
     created = await cluster.apply(spec)
-    assert "status" not in created
+    assert created["status"] == {"observedGeneration": UNSEEN}
     async with cluster.operator() as operator:
         after = await operator.promoted()
         (new,) = await cluster.revisions()

@@ -94,7 +94,7 @@ async def _is(value: Any, wanted: Any) -> bool:
 
 
 async def test_other_listeners_are_another_service(system: System) -> None:
-    """Ports come and go with the listeners, and the pods' ports with them."""
+    """Ports come and go with the listeners; one that stays is where it was, and no pod is made anew."""
     async with system.operator():
         await system.gateway()
 
@@ -105,8 +105,19 @@ async def test_other_listeners_are_another_service(system: System) -> None:
         await until(lambda: _is(ports(), [(80, 10000)]), 20, what="one port")
         await system.change(listeners=[*LISTENERS, {"name": "more", "port": 8080, "protocol": "HTTP"}])
         await until(lambda: _is(ports(), [(80, 10000), (8080, 10001)]), 20, what="two ports")
+        await system.change(listeners=[{"name": "more", "port": 8080, "protocol": "HTTP"}])
+        await until(lambda: _is(ports(), [(8080, 10001)]), 20, what="the second port alone")
+        await system.change(listeners=[*LISTENERS, {"name": "more", "port": 81, "protocol": "HTTP"}])
+        await until(lambda: _is(ports(), [(80, 10000), (81, 10001)]), 20, what="the first again")
+        found = await system.get(GATEWAYS, "default")
+        bound = [{"name": "http", "port": 10000}, {"name": "more", "port": 10001}]
+        assert found is not None
+        assert found["status"]["listeners"] == bound
         await system.change(listeners=LISTENERS, service={"type": "NodePort"})
-        await until(lambda: _is(ports(), [(80, 10000)]), 20, what="one port again")
+        await until(lambda: _is(ports(), [(80, 10000)]), 20, what="one port")
+        deployment = await system.get(DEPLOYMENTS, NAME)
+        assert deployment is not None
+        assert deployment["metadata"]["generation"] == 1
         await system.change(service=None)
 
         async def kind() -> str | None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -166,6 +170,40 @@ async def test_a_read_outlives_a_restart_of_the_api_server(plane: ControlPlane, 
     except Unavailable:  # it took longer than a call may
         await until(lambda: listed(client), 20)
     await asyncio.to_thread(child.wait_ready)
+
+
+async def test_a_watch_that_is_left_keeps_no_socket_while_the_server_hangs(plane: ControlPlane) -> None:
+    """Its connection ends at once: nobody waits for TLS to say goodbye on both sides."""
+    assert plane.apiserver.child is not None
+    async with await KubeClient.open(str(plane.kubeconfig)) as client:
+        version = (await client.list(POLICIES)).resource_version
+
+        async def watch() -> None:
+            async for _ in client.watch(POLICIES, version):
+                pass
+
+        watching = asyncio.create_task(watch())
+        begun = client.metrics.requests.labels("watch", POLICIES.label, "200")
+        await until(lambda: begun._value.get() == 1, 20)
+        assert sockets(plane.address)
+        os.kill(plane.apiserver.child.pid, signal.SIGSTOP)
+        try:
+            watching.cancel()
+            await until(lambda: not sockets(plane.address))
+        finally:
+            os.kill(plane.apiserver.child.pid, signal.SIGCONT)
+
+
+def sockets(address: str) -> set[str]:
+    """Return this process' sockets to an address, `127.0.0.1:PORT`."""
+    remote = f"0100007F:{int(address.rpartition(':')[2]):04X}"
+    rows = (line.split() for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:])
+    there = {f"socket:[{row[9]}]" for row in rows if row[2] == remote}
+    mine = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # of this very listing
+            mine.add(str(entry.readlink()))
+    return there & mine
 
 
 async def listed(client: KubeClient) -> bool:

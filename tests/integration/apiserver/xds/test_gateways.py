@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import shlex
 import shutil
+import socket
 import ssl
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -105,6 +107,62 @@ async def test_envoy_binds_what_the_gateway_lists_and_takes_bodies_up_to_its_lim
         await until(lambda: http_get(second, "/")[0] == 404)
         told = (await cluster.told())["gateways"][cluster.namespace]["listeners"]
         assert told["more"] == {"port": install.ENVOY_FIRST_PORT + 1, "served": True, "message": ""}
+
+
+async def test_listeners_come_and_go_and_no_request_of_another_notices(cluster: GatewayWorld) -> None:
+    """While requests come in at the second, the first is taken away, and two others are put before it."""
+    http, kept, *more = (
+        {"name": name, "port": port, "protocol": "HTTP"}
+        for port, name in enumerate(("http", "kept", "one", "two"), 80)
+    )
+    await cluster.policy("p", cluster.tier("strong"))
+    await cluster.gateway(http, kept)
+    await cluster.listen(http, kept)
+    first, second, third = (f"{cluster.address}:{install.ENVOY_FIRST_PORT + place}" for place in range(3))
+    async with await cluster.server(), cluster.envoy():
+        await answered(cluster, "p", 200)
+        async with asked_without_end(f"http://{second}/v1/chat/completions") as statuses:
+            await cluster.listen(kept)
+            await until(lambda: not listens(first), 20, what="the first is gone")
+            await cluster.listen(*more, kept)
+            await until(lambda: listens(first) and listens(third), 20, what="both are there")
+            enough = len(statuses) + 50
+            await until(lambda: len(statuses) >= enough, 20)
+        assert set(statuses) == {200}
+
+
+@asynccontextmanager
+async def asked_without_end(url: str) -> AsyncIterator[list[int]]:
+    """Ask on and on, each time on a connection of its own; the list gets each status, 0 for no answer."""
+    statuses: list[int] = []
+    body = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
+
+    async def ask() -> None:
+        headers = {"host": "p.example.com", "connection": "close"}
+        async with httpx.AsyncClient(timeout=10, headers=headers) as http:
+            while True:
+                try:
+                    statuses.append((await http.post(url, json=body)).status_code)
+                except httpx.TransportError:
+                    statuses.append(0)
+
+    asking = asyncio.create_task(ask())
+    try:
+        await until(lambda: 200 in statuses, 20, what="the first answer")
+        yield statuses
+    finally:
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+
+
+def listens(address: str) -> bool:
+    """Tell whether somebody takes connections at an address."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 async def test_a_namespace_is_let_in_by_its_labels_and_put_out_at_once(cluster: GatewayWorld) -> None:

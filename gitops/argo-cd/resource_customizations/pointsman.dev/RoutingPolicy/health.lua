@@ -42,7 +42,7 @@ end
 local generation = tonumber(obj.metadata.generation) or 0
 local status = obj.status or {}
 local observed = tonumber(status.observedGeneration)
-if observed == nil then
+if observed == nil or observed < 0 then -- a CRD's default: no status yet
   return health("Progressing", "The operator has not looked at it yet")
 end
 if observed < generation then
