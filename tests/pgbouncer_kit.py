@@ -21,10 +21,14 @@ Mode = Literal["session", "transaction", "statement"]
 
 
 class PgBouncer(Server):
-    """A pooler; `url` is by which way to the same database. Few connections, so that clients take turns."""
+    """A pooler; `url` is by which way to the same database.
+
+    Few connections, so that transactions take turns; a session keeps its own, so each must find one.
+    """
 
     def __init__(self, folder: Path, server: Postgres, mode: Mode, database: str) -> None:
         program, port = binary(), free_port()
+        size = 10 if mode == "session" else 3
         self.url = f"postgresql://pointsman@{LOCALHOST}:{port}/{database.rpartition('/')[2]}"
         self._own = Path(tempfile.mkdtemp(prefix="pointsman-pgbouncer-"))
         self._own.chmod(0o755)  # whoever runs it may not look into our folders
@@ -34,7 +38,7 @@ class PgBouncer(Server):
             f"[databases]\n* = host={LOCALHOST} port={server.port}\n"
             f"[pgbouncer]\nlisten_addr = {LOCALHOST}\nlisten_port = {port}\nunix_socket_dir =\n"
             f"auth_type = trust\nauth_file = {users}\n"
-            f"pool_mode = {mode}\ndefault_pool_size = 3\nserver_round_robin = 1\n"
+            f"pool_mode = {mode}\ndefault_pool_size = {size}\nserver_round_robin = 1\n"
         )
         command = [program, str(config)]
         if os.geteuid() == 0:  # it does not run as root

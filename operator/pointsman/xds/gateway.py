@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pointsman.xds.delta import DeltaStream, Timing
 from pointsman.xds.marks import plan_digest, plans_in
+from pointsman.xds.pace import Pace
 from pointsman.xds.quarantine import Quarantine, same
 from pointsman.xds.snapshot import inconsistencies
 from pointsman.xds.translate.names import is_front
@@ -67,6 +68,7 @@ class Gateway:
         self._changed = changed
         self._timing = timing or Timing()
         self._quarantine = Quarantine()
+        self._pace = Pace()
         self._snapshot: Snapshot | None = None
         self._number = -1
         self._versions: OrderedDict[str, int] = OrderedDict()
@@ -85,6 +87,10 @@ class Gateway:
             self._waiting.append(since)
         self._quarantine.desire(plans, urgent)
         self._publish()
+
+    def held_until(self, now: float) -> float | None:
+        """Return until when new plans would keep its Envoys from ever having any; None: they may come."""
+        return self._pace.held_until(now) if self.envoys else None
 
     def refresh(self) -> None:
         """Send what is served anew: a tier's key, a certificate or a listener has changed."""
@@ -147,6 +153,7 @@ class Gateway:
             self._metrics.acks.labels(self.name, kind).inc()
             return
         self._metrics.nacks.labels(self.name, kind).inc()
+        self._pace.reached()  # an answer, too: nobody's rollback waits for a search
         envoy.error = words(verdict)
         log.warning("envoy %s of gateway %s refused %ss: %s", envoy.node, self.name, kind, envoy.error)
         number = self._versions.get(verdict.target)
@@ -186,6 +193,7 @@ class Gateway:
             if not self._everyone_has(self._snapshot):
                 break
             self._observe_acknowledged()
+            self._pace.reached()
             quarantine.acked(number)
             if quarantine.number == number:
                 break
@@ -208,6 +216,7 @@ class Gateway:
             quarantine.nacked(quarantine.number, problem)
             return False
         self._snapshot, self._number = made, quarantine.number
+        self._pace.moved(time.monotonic())
         self._versions[made.version] = self._number
         self._versions.move_to_end(made.version)
         while len(self._versions) > _REMEMBERED:

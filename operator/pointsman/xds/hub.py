@@ -90,6 +90,10 @@ class Hub:
         self[name].desire(plans, urgent, since)
         self._tidy(name)
 
+    def held_until(self, name: str, now: float) -> float | None:
+        """Return when a gateway may be given new plans; None: now."""
+        return self._gateways[name].held_until(now) if name in self._gateways else None
+
     def connected(self, name: str) -> bool:
         """Tell whether an Envoy of a gateway is here."""
         return name in self._gateways and bool(self._gateways[name].envoys)

@@ -105,9 +105,14 @@ async def serve(settings: Settings, registry: CollectorRegistry) -> None:
             system_namespace=settings.system_namespace,
             namespaces=settings.namespaces,
         )
+
+        def answered() -> None:
+            changed()
+            sync.moved()
+
         metrics = XdsMetrics(registry)
         metrics.certificates.set_function(lambda: sync.unusable_certificates)
-        hub = Hub(settings.options, sync.key, metrics, changed, settings.timing, front_of=sync.front)
+        hub = Hub(settings.options, sync.key, metrics, answered, settings.timing, front_of=sync.front)
         board = StateBoard(lambda: sync.state(hub), round(system_clock().timestamp() * 1000))
         touch.append(board)
         group.create_task(board.run(), name="state")

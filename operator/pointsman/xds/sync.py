@@ -80,6 +80,8 @@ class Sync:
         self._last: dict[str, PolicyPlan] = {}
         self._coalescers: dict[str, Coalescer] = {}
         self._since: dict[str, float] = {}
+        self._held: dict[str, float] = {}
+        """Gateways that wait for their Envoys, and until when at most."""
         self.synced = False
 
     def key(self, name: SecretName) -> bytes:
@@ -123,6 +125,11 @@ class Sync:
         self._stale = True
         self._touched_at = self._touched_at or time.monotonic()
         self._wake.set()
+
+    def moved(self) -> None:
+        """Be told that a gateway's Envoys have answered: what waited for it may go."""
+        if self._held:
+            self._wake.set()
 
     def _secret(self) -> None:
         self._new_keys = True
@@ -196,10 +203,15 @@ class Sync:
                 self._since.setdefault(name, since)
 
     def _publish(self, hub: Hub, now: float) -> None:
-        """Hand every gateway what is due to be published."""
+        """Hand every gateway what is due to be published, unless its Envoys are behind."""
+        self._held.clear()
         for name in self._built.gateways.keys() | self._coalescers.keys():
             coalescer = self._coalescers.setdefault(name, Coalescer(*self._coalescing))
             coalescer.offer(self._ready_plans(self._built.gateways.get(name), coalescer.published), now)
+            held = hub.held_until(name, now)
+            if held is not None and coalescer.due is not None:
+                self._held[name] = held
+                continue
             taken = coalescer.take(now)
             if taken is not None:
                 plans, urgent = taken
@@ -220,7 +232,11 @@ class Sync:
         return ready
 
     def _due(self) -> float | None:
-        due = [c.due for c in self._coalescers.values() if c.due is not None]
+        due = [
+            max(coalescer.due, self._held.get(name, 0.0))
+            for name, coalescer in self._coalescers.items()
+            if coalescer.due is not None
+        ]
         if self._gateways is not None and self._gateways.leaving:
             due.append(time.monotonic() + _LEAVING_S)
         return min(due, default=None)

@@ -57,7 +57,10 @@ async def test_a_status_patch_decided_on_an_old_version_is_a_conflict(
         await client.patch_status(
             POLICIES, "p", namespace, {"stableRevision": "p-2"}, resource_version=version
         )
-    assert (await client.get(POLICIES, "p", namespace))["status"] == {"stableRevision": "p-1"}
+    assert (await client.get(POLICIES, "p", namespace))["status"] == {
+        "observedGeneration": -1,
+        "stableRevision": "p-1",
+    }
 
 
 async def test_null_removes_a_field_of_the_status(client: KubeClient, namespace: str) -> None:
@@ -66,7 +69,7 @@ async def test_null_removes_a_field_of_the_status(client: KubeClient, namespace:
     for status in ({"stableRevision": "p-1", "candidateRevision": "p-2"}, {"candidateRevision": None}):
         version = read["metadata"]["resourceVersion"]
         read = await client.patch_status(POLICIES, "p", namespace, status, resource_version=version)
-    assert read["status"] == {"stableRevision": "p-1"}
+    assert read["status"] == {"observedGeneration": -1, "stableRevision": "p-1"}
 
 
 async def test_each_refusal_is_told_apart(client: KubeClient, namespace: str) -> None:

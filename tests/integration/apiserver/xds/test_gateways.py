@@ -123,7 +123,7 @@ async def test_listeners_come_and_go_and_no_request_of_another_notices(cluster: 
         await answered(cluster, "p", 200)
         async with asked_without_end(f"http://{second}/v1/chat/completions") as statuses:
             await cluster.listen(kept)
-            await until(lambda: not listens(first), 20, what="the first is gone")
+            await until(lambda: not listens(first), 60, what="the first is gone")
             await cluster.listen(*more, kept)
             await until(lambda: listens(first) and listens(third), 20, what="both are there")
             enough = len(statuses) + 50
